@@ -1,0 +1,31 @@
+# make demo: environment, install, the main job on the bundled data.   make test: the same environment, all tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+
+.PHONY: install demo test lint types clean
+
+install: $(VENV)/.installed
+
+# An editable install of the package with its development tools, at the tested versions.
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy looks at the package as it is installed: in the source tree seqae.cli and seqae.datasets lie elsewhere.
+types: install
+	rm -rf build/typed
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target build/typed .
+	cd build/typed && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/setup.cfg -p seqae
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis runs

@@ -1,0 +1,90 @@
+"""Sequence autoencoders (AE, VAE, CVAE) for time series, and anomaly detection on top of them.
+
+Names are loaded when they are first used: `import seqae` alone imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqae.anomaly.detector import Detection, Detector
+    from seqae.anomaly.outlier import SequenceOutlierDetector
+    from seqae.datasets.tables import read_csv, read_parquet, read_table
+    from seqae.models import AE, CVAE, MODELS, VAE, Autoencoder
+    from seqae.objectives import Objective, elbo
+    from seqae.series import Panel, Series
+    from seqae.training.checkpoints import load_model, save_model
+    from seqae.training.loop import fit
+    from seqae.windows import WindowSet, overlap_mean, sliding_windows
+
+_HOMES = {
+    "AE": "models",
+    "Autoencoder": "models",
+    "CVAE": "models",
+    "Detection": "anomaly.detector",
+    "Detector": "anomaly.detector",
+    "MODELS": "models",
+    "Objective": "objectives",
+    "Panel": "series",
+    "SequenceOutlierDetector": "anomaly.outlier",
+    "Series": "series",
+    "VAE": "models",
+    "WindowSet": "windows",
+    "elbo": "objectives",
+    "fit": "training.loop",
+    "load_model": "training.checkpoints",
+    "overlap_mean": "windows",
+    "read_csv": "datasets.tables",
+    "read_parquet": "datasets.tables",
+    "read_table": "datasets.tables",
+    "save_model": "training.checkpoints",
+    "sliding_windows": "windows",
+}
+
+_SUBMODULES = {
+    "anomaly", "conditions", "datasets", "errors", "models", "nn", "objectives", "report", "scaling", "series",
+    "timeaxis", "training", "windows",
+}  # fmt: skip
+
+__all__ = [
+    "AE",
+    "CVAE",
+    "MODELS",
+    "VAE",
+    "Autoencoder",
+    "Detection",
+    "Detector",
+    "Objective",
+    "Panel",
+    "SequenceOutlierDetector",
+    "Series",
+    "WindowSet",
+    "elbo",
+    "fit",
+    "load_model",
+    "overlap_mean",
+    "read_csv",
+    "read_parquet",
+    "read_table",
+    "save_model",
+    "sliding_windows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"seqae.{_HOMES[name]}"), name)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("seqae")
+    elif name in _SUBMODULES:
+        return importlib.import_module(f"seqae.{name}")
+    else:
+        raise AttributeError(f"module 'seqae' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_SUBMODULES, "__version__"])
