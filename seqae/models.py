@@ -1,0 +1,296 @@
+"""AE, VAE and CVAE: builder functions that compose an encoder, a latent, a decoder and a likelihood.
+
+One class, `Autoencoder`, holds the four parts and knows no loss; `objectives.py` has the bound. Every model maps a
+window x: (B, T, C) to q(z | x, c) over (B, Z) and to p(x | z, c) over (B, T, C).
+"""
+
+from __future__ import annotations
+
+__all__ = ["AE", "CVAE", "MODELS", "VAE", "Autoencoder", "Output", "build"]
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, distributions, nn
+
+from seqae.errors import DataError, OptionError, choose
+from seqae.nn.decoders import Decoder, RecurrentDecoder
+from seqae.nn.encoders import Encoder, RecurrentEncoder
+from seqae.nn.latents import PRIORS, Latent, LatentState, NormalLatent, PointLatent
+from seqae.nn.likelihoods import LIKELIHOODS, Likelihood
+
+
+class Output(NamedTuple):
+    """What a model says of a batch: q(z | x, c), p(x | z, c), and which values it saw as observed (B, T, C)."""
+
+    latent: LatentState
+    likelihood: distributions.Distribution
+    observed: Tensor
+
+
+class Autoencoder(nn.Module):
+    """An encoder, a latent, a decoder and a likelihood.
+
+    Everywhere below: x: (B, T, C), missing values NaN or marked in observed: (B, T, C) bool; condition: (B, T, K), or
+    (B, K) for one that does not change within a window; lengths: (B,) where windows are padded at their ends.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        latent: Latent,
+        decoder: Decoder,
+        likelihood: Likelihood,
+        *,
+        condition: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.latent, self.decoder, self.likelihood = encoder, latent, decoder, likelihood
+        self.condition = condition
+        self.recipe: dict[str, Any] | None = None
+        """The builder's name and arguments (JSON), or None where a part is the caller's own."""
+
+    def forward(
+        self,
+        x: Tensor,
+        observed: Tensor | None = None,
+        condition: Tensor | None = None,
+        lengths: Tensor | None = None,
+        *,
+        sample: bool | None = None,
+        teacher_forcing: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> Output:
+        """Return the latent's and the data's distribution.
+
+        sample: draw z, or take its mean; None draws in training mode only. teacher_forcing: the share of steps, drawn
+        for each window, at which the decoder is fed the true value before instead of its own (feedback="output").
+        Raises DataError where x or the condition has another width than the model.
+        """
+        x, observed, condition = self._checked(x, observed, condition, lengths)
+        state = self._posterior(x, observed, condition, lengths)
+        z = state.sample(generator) if (self.training if sample is None else sample) else state.mean
+        forced = self._forced(x, observed, teacher_forcing, generator)
+        location, extra = self.decoder(z, x.shape[1], condition, lengths, None if forced is None else x, forced)
+        return Output(state, self.likelihood(location, extra), observed)
+
+    def encode(
+        self, x: Tensor, observed: Tensor | None = None, condition: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of q(z | x, c), (B, Z)."""
+        x, observed, condition = self._checked(x, observed, condition, lengths)
+        return self._posterior(x, observed, condition, lengths).mean
+
+    def decode(self, z: Tensor, steps: int, condition: Tensor | None = None) -> Tensor:
+        """Return the mean of p(x | z, c), (B, steps, C), for z: (B, Z)."""
+        return self._emit(z, steps, condition).mean
+
+    def reconstruct(
+        self, x: Tensor, observed: Tensor | None = None, condition: Tensor | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean of p(x | z, c) at the mean of q(z | x, c), (B, T, C)."""
+        return self(x, observed, condition, lengths, sample=False).likelihood.mean
+
+    def sample(
+        self,
+        n: int,
+        steps: int,
+        condition: Tensor | None = None,
+        *,
+        noise: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw n new windows (n, steps, C): z ~ p(z | c), then x ~ p(x | z, c), or its mean without `noise`.
+
+        condition: (n, steps, K) or (n, K). The generator must live on the CPU. OptionError for an AE.
+        """
+        device = next(self.parameters()).device
+        seed = int(torch.randint(2**62, (), generator=generator))
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            condition = self._condition(condition, n, steps)
+            z = self.latent.prior(n, _summary(condition, None)).sample()
+            emitted = self._emit(z, steps, condition)
+            return emitted.sample() if noise else emitted.mean
+
+    def _emit(self, z: Tensor, steps: int, condition: Tensor | None) -> distributions.Distribution:
+        return self.likelihood(*self.decoder(z, steps, self._condition(condition, len(z), steps)))
+
+    def _posterior(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> LatentState:
+        return self.latent(self.encoder(x, observed, condition, lengths), _summary(condition, lengths))
+
+    def _checked(
+        self, x: Tensor, observed: Tensor | None, condition: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        channels = self.decoder.channels
+        if x.dim() != 3 or x.shape[-1] != channels:
+            raise DataError(f"the model takes windows (B, T, {channels}); got {tuple(x.shape)}.")
+        observed = ~torch.isnan(x) if observed is None else observed
+        if lengths is not None:
+            inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
+            observed = observed & inside[..., None]
+        return torch.where(observed, x, 0.0), observed, self._condition(condition, x.shape[0], x.shape[1])
+
+    def _condition(self, condition: Tensor | None, batch: int, steps: int) -> Tensor | None:
+        if condition is None and self.condition == 0:
+            return None
+        if condition is None:
+            raise DataError(
+                f"this model is conditional: give a condition (B, T, {self.condition}) or (B, {self.condition})."
+            )
+        if condition.dim() == 2:
+            condition = condition[:, None].expand(-1, steps, -1)
+        if condition.shape != (batch, steps, self.condition):
+            wanted = f"(B, T, {self.condition})" if self.condition else "no condition: it is not a CVAE"
+            raise DataError(
+                f"the model takes {wanted}; got a condition {tuple(condition.shape)} "
+                f"for {batch} windows of {steps} steps."
+            )
+        return condition
+
+    def _forced(self, x: Tensor, observed: Tensor, rate: float, generator: torch.Generator | None) -> Tensor | None:
+        if rate <= 0.0:
+            return None
+        if not (self.decoder.feeds_mean and self.likelihood.linear):
+            raise OptionError(
+                "teacher forcing feeds the true value back, so it needs a decoder_type that feeds back, "
+                "feedback 'output', and a likelihood on the data's own scale (not Bernoulli)."
+            )
+        draws = torch.rand(*x.shape[:2], 1, generator=generator)
+        return (draws < rate).to(x.device) & observed
+
+
+def _summary(condition: Tensor | None, lengths: Tensor | None) -> Tensor | None:
+    """Return a condition's first, mean and last step (B, 3K): what a conditional prior sees of it."""
+    if condition is None:
+        return None
+    if lengths is None:
+        return torch.cat([condition[:, 0], condition.mean(1), condition[:, -1]], dim=-1)
+    length = lengths.to(condition.device)[:, None]
+    inside = torch.arange(condition.shape[1], device=condition.device) < length
+    mean = (condition * inside[..., None]).sum(1) / length
+    last = condition.gather(1, (length - 1)[..., None].expand(-1, -1, condition.shape[-1]))[:, 0]
+    return torch.cat([condition[:, 0], mean, last], dim=-1)
+
+
+def _autoencoder(
+    builder: str,
+    *,
+    channels: int,
+    latent: int,
+    hidden: int,
+    cell: str,
+    decoder_type: str,
+    layers: int,
+    bidirectional: bool,
+    feedback: str,
+    reverse: bool,
+    likelihood: str | Likelihood,
+    condition: int = 0,
+    prior: str | None = None,
+) -> Autoencoder:
+    for name, value in {"channels": channels, "latent": latent, "hidden": hidden, "layers": layers}.items():
+        if not isinstance(value, int) or value < 1:
+            raise OptionError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    emission = choose(LIKELIHOODS, likelihood, "likelihood")(channels) if isinstance(likelihood, str) else likelihood
+    encoder = RecurrentEncoder(
+        channels=channels, condition=condition, hidden=hidden, cell=cell, layers=layers, bidirectional=bidirectional
+    )
+    if prior is None:
+        between: Latent = PointLatent(encoder.features, latent)
+    else:
+        between = NormalLatent(encoder.features, latent, choose(PRIORS, prior, "prior")(latent, 3 * condition))
+    decoder = RecurrentDecoder(
+        latent=latent, condition=condition, hidden=hidden, channels=channels, cell=cell, decoder_type=decoder_type,
+        layers=layers, feedback=feedback, reverse=reverse, extras=emission.extras,
+    )  # fmt: skip
+    model = Autoencoder(encoder, between, decoder, emission, condition=condition)
+    arguments: dict[str, Any] = {
+        "channels": channels, "latent": latent, "hidden": hidden, "cell": cell, "decoder_type": decoder_type,
+        "layers": layers, "bidirectional": bidirectional, "feedback": feedback, "reverse": reverse,
+        "likelihood": _likelihood_recipe(emission),
+    }  # fmt: skip
+    if condition:
+        arguments |= {"condition": condition, "prior": prior}
+    # A caller's own likelihood has no name to be built from again: such a model cannot be saved whole.
+    model.recipe = {"builder": builder, "arguments": arguments} if arguments["likelihood"] else None
+    return model
+
+
+def AE(
+    *,
+    channels: int,
+    latent: int = 8,
+    hidden: int = 64,
+    cell: str = "gru",
+    decoder_type: str = "repeat_latent",
+    layers: int = 1,
+    bidirectional: bool = False,
+    feedback: str = "hidden",
+    reverse: bool = False,
+    likelihood: str | Likelihood = "normal",
+) -> Autoencoder:
+    """Build an autoencoder: z is a point, the loss has no KL term."""
+    return _autoencoder("AE", **locals())
+
+
+def VAE(
+    *,
+    channels: int,
+    latent: int = 8,
+    hidden: int = 64,
+    cell: str = "gru",
+    decoder_type: str = "repeat_latent",
+    layers: int = 1,
+    bidirectional: bool = False,
+    feedback: str = "hidden",
+    reverse: bool = False,
+    likelihood: str | Likelihood = "normal",
+) -> Autoencoder:
+    """Build a variational autoencoder (Kingma & Welling 2014; β-VAE by the objective's beta)."""
+    return _autoencoder("VAE", prior="standard", **locals())
+
+
+def CVAE(
+    *,
+    channels: int,
+    condition: int,
+    latent: int = 8,
+    hidden: int = 64,
+    cell: str = "gru",
+    decoder_type: str = "repeat_latent",
+    layers: int = 1,
+    bidirectional: bool = False,
+    feedback: str = "hidden",
+    reverse: bool = False,
+    likelihood: str | Likelihood = "normal",
+    prior: str = "standard",
+) -> Autoencoder:
+    """Build a conditional variational autoencoder (Sohn, Lee & Yan 2015) with a condition of width K = `condition`.
+
+    prior: "standard" for N(0, I), "conditional" for a learned p(z | c).
+    """
+    if not isinstance(condition, int) or condition < 1:
+        raise OptionError(
+            f"a CVAE needs a condition at least 1 wide; got {condition!r}. Use a VAE where there is none."
+        )
+    return _autoencoder("CVAE", **locals())
+
+
+MODELS: dict[str, Callable[..., Autoencoder]] = {"AE": AE, "VAE": VAE, "CVAE": CVAE}
+
+
+def _likelihood_recipe(likelihood: Likelihood) -> dict[str, Any] | None:
+    for name, kind in LIKELIHOODS.items():
+        if type(likelihood) is kind:
+            return {"name": name, **likelihood.arguments()}
+    return None
+
+
+def build(recipe: dict[str, Any]) -> Autoencoder:
+    """Build the model, with fresh weights, that a model's `recipe` describes."""
+    arguments = dict(recipe["arguments"])
+    given = dict(arguments.pop("likelihood"))
+    likelihood = choose(LIKELIHOODS, given.pop("name"), "likelihood")(arguments["channels"], **given)
+    return choose(MODELS, recipe["builder"], "model")(**arguments, likelihood=likelihood)

@@ -1,0 +1,1 @@
+"""The parts of the models: encoders, latents, decoders with their recurrence, likelihoods."""

@@ -1,0 +1,97 @@
+"""Densities and intervals against scipy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from seqae.errors import DataError
+from seqae.nn.likelihoods import LIKELIHOODS, SMALLEST_SCALE, Bernoulli, NormalFixed
+
+
+def made(name, channels=2, seed=0):
+    torch.manual_seed(seed)
+    likelihood = LIKELIHOODS[name](channels)
+    for parameter in likelihood.parameters():
+        torch.nn.init.normal_(parameter)
+    location = torch.randn(3, 4, channels)
+    extra = torch.randn(3, 4, channels, likelihood.extras) if likelihood.extras else None
+    return likelihood, likelihood(location, extra), location
+
+
+def oracle(name, distribution):
+    loc = distribution.loc.detach().double().numpy()
+    scale = distribution.scale.detach().double().numpy()
+    if name == "student_t":
+        return stats.t(distribution.df.detach().double().numpy(), loc, scale)
+    return (stats.laplace if name == "laplace" else stats.norm)(loc, scale)
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "bernoulli"])
+def test_density_mean_and_interval_are_scipys(name):
+    likelihood, distribution, location = made(name)
+    truth = oracle(name, distribution)
+    x = torch.randn(3, 4, 2)
+    np.testing.assert_allclose(
+        distribution.log_prob(x).detach().numpy(), truth.logpdf(x.double().numpy()), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(distribution.mean.detach().numpy(), location.numpy(), rtol=1e-6)
+    for level in (0.5, 0.95):
+        low, high = likelihood.interval(distribution, level)
+        np.testing.assert_allclose(truth.cdf(high.detach().double().numpy()), 0.5 + level / 2, atol=1e-5)
+        np.testing.assert_allclose(truth.cdf(low.detach().double().numpy()), 0.5 - level / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_samples_have_the_mean(name):
+    _, distribution, _ = made(name)
+    torch.manual_seed(1)
+    draws = distribution.sample((20_000,))
+    spread = draws.std(0) / 20_000**0.5
+    assert ((draws.mean(0) - distribution.mean).abs() < 6 * spread + 1e-6).all()
+
+
+def test_scale_is_the_exponential_well_above_the_floor_and_never_below_it():
+    likelihood = LIKELIHOODS["normal"](1)
+    for raw, expected in ((0.0, 1.0), (1.0, np.e), (-100.0, SMALLEST_SCALE)):
+        torch.nn.init.constant_(likelihood.log_scale, raw)
+        scale = likelihood(torch.zeros(1, 1, 1), None).scale.item()
+        assert scale == pytest.approx(expected, rel=2e-3)
+
+
+def test_the_learned_sigma_of_a_fit_is_the_root_mean_square_error():
+    torch.manual_seed(0)
+    likelihood, x = LIKELIHOODS["normal"](1), 0.3 * torch.randn(500, 4, 1)
+    optimizer = torch.optim.Adam(likelihood.parameters(), lr=0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (-likelihood(torch.zeros_like(x), None).log_prob(x).mean()).backward()
+        optimizer.step()
+    assert likelihood(x, None).scale[0, 0, 0].item() == pytest.approx(x.square().mean().sqrt().item(), rel=1e-3)
+
+
+def test_bernoulli_is_the_cross_entropy_and_refuses_the_rest():
+    distribution = Bernoulli(1)(torch.tensor([[[0.7]]]), None)
+    p = 1 / (1 + np.exp(-0.7))
+    for x in (0.0, 0.25, 1.0):
+        expected = x * np.log(p) + (1 - x) * np.log(1 - p)
+        assert distribution.log_prob(torch.full((1, 1, 1), x)).item() == pytest.approx(expected, rel=1e-5)
+    for x in (-0.01, 1.01):
+        with pytest.raises(DataError, match="minmax"):
+            distribution.log_prob(torch.full((1, 1, 1), x))
+
+
+def test_bernoulli_interval_is_its_quantiles():
+    likelihood = Bernoulli(1)
+    for p in (0.001, 0.3, 0.999):
+        low, high = likelihood.interval(likelihood(torch.logit(torch.tensor([[[p]]])), None), 0.95)
+        assert (low.item(), high.item()) == (stats.bernoulli(p).ppf(0.025), stats.bernoulli(p).ppf(0.975))
+
+
+def test_fixed_sigma_is_squared_error():
+    likelihood = NormalFixed(1, sigma=2.0)
+    distribution, x = likelihood(torch.zeros(1, 3, 1), None), torch.tensor([[[0.0], [1.0], [2.0]]])
+    constant = 0.5 * np.log(2 * np.pi) + np.log(2.0)
+    np.testing.assert_allclose(-distribution.log_prob(x), x**2 / 8 + constant, rtol=1e-6)
+    assert likelihood.arguments() == {"sigma": 2.0}
+    assert not list(likelihood.parameters())
