@@ -17,7 +17,7 @@ from torch import Tensor, distributions, nn
 from seqae.errors import DataError, OptionError, choose
 from seqae.nn.decoders import Decoder, RecurrentDecoder
 from seqae.nn.encoders import Encoder, RecurrentEncoder
-from seqae.nn.latents import PRIORS, Latent, LatentState, NormalLatent, PointLatent
+from seqae.nn.latents import PRIORS, Latent, LatentState, NormalLatent, PointLatent, chance
 from seqae.nn.likelihoods import LIKELIHOODS, Likelihood
 
 
@@ -72,7 +72,9 @@ class Autoencoder(nn.Module):
         state = self._posterior(x, observed, condition, lengths)
         z = state.sample(generator) if (self.training if sample is None else sample) else state.mean
         forced = self._forced(x, observed, teacher_forcing, generator)
-        location, extra = self.decoder(z, x.shape[1], condition, lengths, None if forced is None else x, forced)
+        decoded = self.decoder(z, x.shape[1], condition, lengths, None if forced is None else x, forced)
+        # Under autocast the networks give bfloat16; densities and divergences are sums of many terms and keep x's own.
+        location, extra = (None if part is None else part.to(x.dtype) for part in decoded)
         return Output(state, self.likelihood(location, extra), observed)
 
     def encode(
@@ -118,7 +120,8 @@ class Autoencoder(nn.Module):
         return self.likelihood(*self.decoder(z, steps, self._condition(condition, len(z), steps)))
 
     def _posterior(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> LatentState:
-        return self.latent(self.encoder(x, observed, condition, lengths), _summary(condition, lengths))
+        state = self.latent(self.encoder(x, observed, condition, lengths), _summary(condition, lengths))
+        return LatentState(*(None if part is None else part.to(x.dtype) for part in state))
 
     def _checked(
         self, x: Tensor, observed: Tensor | None, condition: Tensor | None, lengths: Tensor | None
@@ -157,8 +160,7 @@ class Autoencoder(nn.Module):
                 "teacher forcing feeds the true value back, so it needs a decoder_type that feeds back, "
                 "feedback 'output', and a likelihood on the data's own scale (not Bernoulli)."
             )
-        draws = torch.rand(*x.shape[:2], 1, generator=generator)
-        return (draws < rate).to(x.device) & observed
+        return chance((*x.shape[:2], 1), rate, x.device, generator) & observed
 
 
 def _summary(condition: Tensor | None, lengths: Tensor | None) -> Tensor | None:

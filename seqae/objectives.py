@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqae.errors import OptionError, choose
 from seqae.models import Autoencoder, Output
-from seqae.nn.latents import normal_noise
+from seqae.nn.latents import chance, normal_noise
 from seqae.windows import Batch
 
 
@@ -61,7 +61,7 @@ def _gaussian(batch: Batch, level: float, generator: torch.Generator | None) -> 
 
 def _masking(batch: Batch, level: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Hide the share `level` of the values from the encoder, as missing ones are."""
-    kept = (torch.rand(batch.x.shape, generator=generator) >= level).to(batch.x.device) & batch.observed
+    kept = ~chance(batch.x.shape, level, batch.x.device, generator) & batch.observed
     return torch.where(kept, batch.x, 0.0), kept
 
 

@@ -237,3 +237,25 @@ def test_scheduled_teacher_forcing_is_off_in_validation():
 def test_impossible_options_are_refused(options):
     with pytest.raises(OptionError):
         Objective(**options)
+
+
+def test_the_bound_is_not_summed_in_bfloat16():
+    model, batch = made()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(batch.x, sample=False)
+        terms = elbo(batch.x, output)
+    assert output.likelihood.mean.dtype == output.latent.mean.dtype == terms.total.dtype == torch.float32
+    assert terms.total.item() == pytest.approx(elbo(batch.x, model(batch.x, sample=False)).total.item(), rel=2e-2)
+
+
+@pytest.mark.gpu
+def test_every_source_of_chance_takes_a_generator_of_either_device():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    model, batch = made(decoder_type="output_as_input", feedback="output")
+    model, batch = model.cuda(), Batch(batch.x.cuda(), batch.observed.cuda(), None, None)
+    for noise in ("gaussian", "masking"):
+        objective = Objective(noise=noise, teacher_forcing=0.5)
+        for device in ("cpu", "cuda"):
+            generator = torch.Generator(device).manual_seed(0)
+            assert objective(model, batch, epoch=0.0, generator=generator).total.isfinite()

@@ -10,10 +10,13 @@ __all__ = [
     "NormalLatent",
     "PointLatent",
     "StandardPrior",
+    "chance",
     "normal_kl",
+    "normal_noise",
 ]
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -59,9 +62,14 @@ class LatentState(NamedTuple):
 
 def normal_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw N(0, 1) noise of a tensor's shape, dtype and device; the generator may live on another device."""
-    if generator is None or generator.device == like.device:
-        return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
-    return torch.randn(like.shape, dtype=like.dtype, generator=generator).to(like.device)
+    where = like.device if generator is None else generator.device
+    return torch.randn(like.shape, dtype=like.dtype, device=where, generator=generator).to(like.device)
+
+
+def chance(shape: Sequence[int], share: float, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """Draw a bool tensor that is True with probability `share`; the generator may live on another device."""
+    where = device if generator is None else generator.device
+    return (torch.rand(*shape, device=where, generator=generator) < share).to(device)
 
 
 class Prior(nn.Module, ABC):

@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from scipy import stats
 from torch import Tensor, distributions, nn
 from torch.nn import functional as F
 
@@ -126,7 +125,8 @@ class StudentT(Likelihood):
         return distributions.StudentT(df.expand_as(location), location, scale, validate_args=False)
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        # torch's StudentT has no quantile function.
+        from scipy import stats  # torch's StudentT has no quantile function, and scipy.stats takes a second to load
+
         df = distribution.df.detach().cpu().double().numpy()
         half = torch.from_numpy(stats.t.ppf(0.5 + level / 2, df)).to(distribution.loc) * distribution.scale
         return distribution.loc - half, distribution.loc + half

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ["CELLS", "Cell", "Feedback", "run"]
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -95,7 +96,10 @@ def _lstm_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
         inputs = inputs.new_zeros(*inputs.shape[:-1], 1)
         weight = weight.new_zeros(weight.shape[0], 1)
     parameters = [weight, rnn.weight_hh_l0 + recurrent, bias, rnn.bias_hh_l0]
-    return torch.lstm(inputs, list(state), parameters, True, 1, 0.0, rnn.training, False, False)[0]
+    with warnings.catch_warnings():
+        # cuDNN compacts the merged weights at every call; there is no earlier moment at which they exist.
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+        return torch.lstm(inputs, list(state), parameters, True, 1, 0.0, rnn.training, False, False)[0]
 
 
 def _gru_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
