@@ -1,0 +1,106 @@
+"""Training a Detector's model: parts of the data, windows over them, a model, an objective, the loop."""
+
+from __future__ import annotations
+
+__all__ = ["Trained", "train"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from seqae.anomaly import settings
+from seqae.anomaly.pipeline import Parts, Preparation, cut
+from seqae.errors import DataError, OptionError, choose
+from seqae.models import MODELS, Autoencoder
+from seqae.objectives import Objective
+from seqae.series import Panel
+from seqae.training import loop
+from seqae.training.devices import resolve_device
+from seqae.training.schedules import SCHEDULES
+from seqae.training.tracking import History
+
+
+class Trained(NamedTuple):
+    """A trained model with what it was trained on."""
+
+    model: Autoencoder
+    preparation: Preparation
+    parts: Parts
+    history: History
+
+
+def train(
+    options: Mapping[str, Any], panel: Panel, *, validation: float, calibration: float, train_stride: int | None,
+    min_observed: float, beta: float, beta_schedule: str, warmup: float, free_bits: float, noise: str | None,
+    noise_level: float, teacher_forcing: float, device: str | torch.device, seed: int, **running: Any,
+) -> Trained:  # fmt: skip
+    """Train the model that a Detector's options describe; the arguments are those of `Detector.fit`.
+
+    running: what goes to the loop as it is. Every part of the data is looked at before the first epoch, so that what
+    would stop the calibration stops the work at its start.
+    """
+    condition = default_condition(options["model"], options["condition"], panel)
+    window, place = options["window"], resolve_device(device)
+    parts = cut(panel, window, validation=validation, calibration=calibration)
+    scaled = panel if options["scaling"] in settings.RANGES else parts.fit
+    preparation = Preparation.fit(parts.fit, scaled, scaling=options["scaling"], condition=condition)
+    model = build_model(options, len(panel.channels), preparation.conditions.size, seed)
+    for name, part in parts._asdict().items():
+        if part is not None:
+            check_values(model, preparation, part, name)
+    if train_stride is None:  # neighbouring windows tell little new, but an epoch wants some hundreds of them
+        train_stride = max(1, min(window // 8, sum(map(len, parts.fit)) // 1000))
+    common: dict[str, Any] = {"window": window, "stride": train_stride, "min_observed": min_observed, "device": place}
+    windows = preparation.windows(parts.fit, phase="random", **common)
+    held = None if parts.validation is None else preparation.windows(parts.validation, tail="align", **common)
+    schedule = choose(SCHEDULES, beta_schedule, "beta schedule")(beta, warmup)
+    objective = Objective(
+        beta=schedule, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=teacher_forcing
+    )
+    told = {name: str(value) for name, value in options.items()}
+    history = loop.fit(
+        model, windows, objective=objective, validation=held, device=place, seed=seed, hyperparameters=told, **running
+    )
+    return Trained(model, preparation, parts, history)
+
+
+def default_condition(model: str | Autoencoder, condition: str | Sequence[str] | None, panel: Panel) -> Any:
+    """Return the condition to fit: "calendar" for a conditional model that was told none, where there are dates."""
+    if condition or not settings.takes_condition(model):
+        return condition or None
+    for series in panel:
+        if not isinstance(series.index, pd.DatetimeIndex) or series.step is None:
+            why = "no time index" if series.index is None else "no even time axis of dates"
+            raise OptionError(
+                f"a {model} needs a condition, and {series.name} has {why} to take the calendar from. "
+                "Name the time column with --time, name columns with --condition, or use --model VAE."
+            )
+    return "calendar"
+
+
+def build_model(options: Mapping[str, Any], channels: int, condition: int, seed: int) -> Autoencoder:
+    """Return the model, its first weights drawn from the seed; a caller's own model is returned as it is."""
+    if not isinstance(options["model"], str):
+        return options["model"]
+    arguments = {name: options[name] for name in settings.NETWORK}
+    if settings.takes_condition(options["model"]):
+        arguments |= {"condition": condition, "prior": options["prior"]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return choose(MODELS, options["model"], "model")(channels=channels, **arguments)
+
+
+def check_values(model: Autoencoder, preparation: Preparation, panel: Panel, part: str) -> None:
+    """Raise DataError where a part has no observed value, or one that the likelihood refuses (in its own words)."""
+    if not any(series.observed.any() for series in panel):
+        raise DataError(
+            f"the {part} part of the data ({sum(map(len, panel))} rows) has no observed value. "
+            f"Give data without such a stretch, or another share (--{part})."
+        )
+    extras, device = model.likelihood.extras, next(model.parameters()).device
+    for series in panel:
+        scaled = torch.from_numpy(preparation.scaler.apply(series.values)).nan_to_num(0.0)[None].to(device)
+        with torch.no_grad():
+            model.likelihood(torch.zeros_like(scaled), scaled.new_zeros(*scaled.shape, extras)).log_prob(scaled)

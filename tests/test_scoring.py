@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import distributions
+
+from seqae.anomaly.scoring import MODES, SCORERS, fold_outputs, score_windows, total_score
+from seqae.errors import OptionError
+from seqae.models import AE, VAE, Output
+from seqae.windows import WindowSet
+
+W = 9
+# Windows that share a batch share matrix products, whose summation order depends on the batch's size.
+ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = VAE(channels=2, latent=3, hidden=8)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    return model.eval()
+
+
+def values(rows, seed=0, missing=0.0):
+    rng = np.random.default_rng(seed)
+    array = rng.standard_normal((rows, 2)).astype(np.float32)
+    array[rng.random(array.shape) < missing] = np.nan
+    return array
+
+
+def score(model, arrays, *, mode="overlap", stride=1, scorer="nll", **options):
+    windows = WindowSet(arrays, window=W, stride=stride, tail="align", ragged=True)
+    return score_windows(model, windows, scorer=SCORERS[scorer], mode=mode, **options)
+
+
+def naive_windows(model, array, starts, scorer):
+    """Score one window at a time."""
+    parts = {}
+    for start in starts:
+        window = torch.from_numpy(array[start : start + W])[None]
+        with torch.no_grad():
+            output = model(window)
+            part = SCORERS[scorer](torch.nan_to_num(window), output)[0].numpy()
+        parts[start] = np.where(np.isnan(window[0].numpy()), np.nan, part)
+    return parts
+
+
+def naive_fold(parts, length, mode):
+    """For each step and channel look at every window that covers it and has a value there."""
+    folded, coverage = np.full((length, 2), np.nan), np.zeros(length, dtype=int)
+    for t in range(length):
+        covering = {s: p[t - s] for s, p in parts.items() if s <= t < s + W}
+        if mode == "causal":
+            covering = {s: p for s, p in covering.items() if t - s == W - 1}
+        coverage[t] = sum(not np.isnan(p).all() for p in covering.values())
+        for c in range(2):
+            given = {s: p[c] for s, p in covering.items() if not np.isnan(p[c])}
+            if given and mode == "centred":
+                nearest = min(given, key=lambda s: (abs(t - s - (W - 1) / 2), s))
+                folded[t, c] = given[nearest]
+            elif given:
+                folded[t, c] = np.mean(list(given.values()))
+    return folded, coverage
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("stride", [1, 4])
+def test_scores_agree_with_one_window_at_a_time(model, mode, scorer, stride):
+    array = values(50, missing=0.15)
+    array[20:31] = np.nan  # longer than a window
+    starts = sorted({*range(0, 50 - W + 1, stride), 50 - W})
+    expected, coverage = naive_fold(naive_windows(model, array, starts, scorer), 50, mode)
+    folded = score(model, [array], mode=mode, scorer=scorer, stride=stride)
+    np.testing.assert_allclose(folded.values, expected, **ROUNDING)
+    assert np.array_equal(folded.coverage, coverage)
+    assert np.array_equal(folded.coverage > 0, ~np.isnan(folded.values).all(axis=1))
+
+
+def test_series_of_a_panel_do_not_see_each_other(model):
+    long, other, short = values(40, 1), values(25, 2), values(5, 3)
+    together = score(model, [long, short, other])
+    offsets = np.array([0, 40, 45, 70])
+    for alone, part in zip((long, short, other), together.split(offsets), strict=True):
+        folded = score(model, [alone])
+        np.testing.assert_allclose(part.values, folded.values, **ROUNDING)
+        assert np.array_equal(part.coverage, folded.coverage)
+
+
+def test_a_series_shorter_than_the_window_is_scored_as_if_it_stood_alone(model):
+    short = values(5, 3)
+    with torch.no_grad():
+        output = model(torch.from_numpy(short)[None])
+        expected = -output.likelihood.log_prob(torch.from_numpy(short)[None])[0]
+    np.testing.assert_allclose(score(model, [values(30), short]).values[30:], expected, **ROUNDING)
+    assert np.isnan(score(model, [values(30), short], mode="causal").values[30:]).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_the_number_of_windows_at_a_time_changes_rounding_only(model, batch_size):
+    array = values(300, missing=0.1)
+    np.testing.assert_allclose(
+        score(model, [array], batch_size=batch_size).values, score(model, [array]).values, **ROUNDING
+    )
+
+
+@pytest.mark.parametrize("rows", [W, W + 1, 57, 299])
+def test_causal_scores_of_a_beginning_are_the_beginning_of_the_scores(model, rows):
+    array = values(300, missing=0.1)
+    whole, part = score(model, [array], mode="causal"), score(model, [array[:rows]], mode="causal")
+    np.testing.assert_allclose(part.values, whole.values[:rows], **ROUNDING)
+    assert np.array_equal(part.coverage, whole.coverage[:rows])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_change_can_reach(model, mode):
+    array = values(60)
+    changed = array.copy()
+    changed[30] += 5
+    one, other = (np.nan_to_num(score(model, [one], mode=mode).values) for one in (array, changed))
+    moved = np.flatnonzero((one != other).any(axis=1))
+    first, last = {"causal": (30, 30 + W - 1), "overlap": (31 - W, 29 + W), "centred": (26, 34)}[mode]
+    assert (moved[0], moved[-1]) == (first, last)
+
+
+def test_scorers_are_their_formulas():
+    rng = np.random.default_rng(4)
+    x, mean, sigma = (torch.from_numpy(rng.gamma(2.0, size=(3, 5, 2))) for _ in range(3))
+    output = Output(None, distributions.Normal(mean, sigma), None)
+    a, m, s = x.numpy(), mean.numpy(), sigma.numpy()
+    np.testing.assert_allclose(SCORERS["squared_error"](x, output), np.square(a - m))
+    np.testing.assert_allclose(SCORERS["absolute_error"](x, output), np.abs(a - m))
+    np.testing.assert_allclose(SCORERS["nll"](x, output), -stats.norm.logpdf(a, m, s))
+
+
+def test_total_score_is_the_mean_of_the_observed_channels():
+    parts = np.array([[1.0, 2, 6], [np.nan, 2, 6], [np.nan] * 3, [-4, np.nan, np.nan]], dtype=np.float32)
+    assert total_score(parts).tolist()[:2] == [3, 4]
+    assert np.isnan(total_score(parts)[2])
+    assert total_score(parts)[3] == -4
+
+
+def test_several_measures_are_folded_in_one_run(model):
+    array = values(40)
+    calls = []
+    handle = model.register_forward_hook(lambda *_: calls.append(1))
+    windows = WindowSet([array], window=W)
+    two = fold_outputs(model, windows, [lambda b, o: b.x, lambda b, o: 3 * b.x])
+    handle.remove()
+    assert len(calls) == 1
+    np.testing.assert_allclose(two[0].values, array, rtol=1e-6)
+    np.testing.assert_allclose(two[1].values, 3 * array, rtol=1e-6)
+
+
+def test_scoring_leaves_the_model_as_it_was_and_samples_nothing(capsys):
+    model = AE(channels=2, latent=2, hidden=4).train()
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    first = score(model, [values(30)], progress=True)
+    assert model.training
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not any(weight.grad is not None for weight in model.parameters())
+    assert np.array_equal(first.values, score(model, [values(30)]).values)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "scoring" in shown.err
+
+
+def test_an_unknown_mode_is_refused(model):
+    with pytest.raises(OptionError, match="Choose one of: causal, overlap, centred"):
+        score(model, [values(30)], mode="sideways")
