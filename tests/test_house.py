@@ -18,11 +18,14 @@ FOLDERS = {"seqae": ROOT / "seqae", "seqae.cli": ROOT / "cli", "seqae.datasets":
 # A module imports from lower floors, or from its own.
 FLOORS = {
     "seqae.errors": 0,
+    "seqae.columns": 1,
     "seqae.conditions": 1,
     "seqae.datasets": 1,
     "seqae.folding": 1,
     "seqae.scaling": 1,
     "seqae.series": 1,
+    "seqae.stamps": 1,
+    "seqae.steps": 1,
     "seqae.timeaxis": 1,
     "seqae.windows": 1,
     "seqae.nn": 2,

@@ -1,0 +1,38 @@
+"""Data for seqae: CSV and Parquet files, the bundled series, and synthetic ones (seqae.datasets.synthetic).
+
+Names are loaded when they are first used: `import seqae.datasets` alone imports neither pandas nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqae.datasets.bundled import BUNDLED, elnino
+    from seqae.datasets.tables import read_csv, read_parquet, read_table
+
+_HOMES = {
+    "BUNDLED": "bundled",
+    "elnino": "bundled",
+    "read_csv": "tables",
+    "read_parquet": "tables",
+    "read_table": "tables",
+}
+_SUBMODULES = {"bundled", "synthetic", "tables"}
+
+__all__ = ["BUNDLED", "elnino", "read_csv", "read_parquet", "read_table"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"seqae.datasets.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seqae.datasets' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"seqae.datasets.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_SUBMODULES])

@@ -1,0 +1,349 @@
+"""CSV and Parquet files as series: read exactly, or refused in one line that says where and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["read_csv", "read_parquet", "read_table"]
+
+import csv
+import gzip
+import io
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Unpack
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from seqae.errors import DataError, OptionError
+from seqae.series import Panel, Series, TableOptions, from_table
+from seqae.timeaxis import Origin
+
+PathLike = str | os.PathLike[str]
+
+_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
+_OTHER_FORMATS = {
+    b"PAR1": "a Parquet file: use read_parquet, or give it the ending .parquet",
+    b"PK\x03\x04": "a ZIP or Excel file: save it as CSV",
+    b"\xfd7zXZ": "an xz file: unpack it, or pack it with gzip",
+    b"BZh": "a bzip2 file: unpack it, or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "a zstd file: unpack it, or pack it with gzip",
+    b"\x89HDF": "an HDF5 file: write it as CSV or Parquet",
+}
+_BLOCK = 1 << 24
+
+
+def read_csv(
+    path: PathLike,
+    *,
+    time: str | bool | None = None,
+    columns: Sequence[str] | str | None = None,
+    drop: Sequence[str] | str | None = None,
+    label: str | None = "label",
+    covariates: Sequence[str] | str | None = None,
+    id: str | None = None,
+    time_unit: str | None = None,
+    time_format: str | None = None,
+    tz: str | None = None,
+    order: str = "refuse",
+    duplicates: str = "refuse",
+    irregular: str = "refuse",
+    resample: str | None = None,
+    delimiter: str = ",",
+    decimal: str = ".",
+    name: str | None = None,
+) -> Series | Panel:
+    """Read a CSV file (UTF-8, gzip or plain; "-" is standard input) as a series, or with `id` a long table as a panel.
+
+    time: the time column, "date+hour" for two that belong together; None finds it, False says there is none.
+    columns: the channels; None takes every numeric column that has no other role. drop: columns to leave out.
+    label: a 0/1 column, kept apart; None = none. covariates: columns kept apart for conditions.
+    time_unit: "s", "ms", "us" or "ns" for numbers since 1970. time_format: strptime form of unusual stamps.
+    tz: time zone to give to naive stamps, or to show others in.
+    order: "sort" puts rows in order of time. duplicates: "first", "last" or "mean" of the rows of one stamp.
+    resample: mean per bin, such as "5min". irregular: "keep" takes rows as even steps and fills no gap.
+    Gaps of the time axis become rows of missing values with present=False; every other row is the file's, in its order.
+    Raises DataError and TimeAxisError, which name the file's line (the header is line 1), and OptionError.
+    """
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    usable = len(delimiter) == 1 and delimiter.isascii() and delimiter not in {'"', "\r", "\n", decimal}
+    if not usable or decimal not in {".", ","}:
+        raise OptionError(
+            f"--delimiter {delimiter!r} with --decimal {decimal!r} cannot be read. Use one character, such as ';', "
+            "and '.' or ',' for decimals, not the same for both."
+        )
+    shown = "standard input" if os.fspath(path) == "-" else Path(path).name
+    data = _text_bytes(_content(path, shown), shown)
+    as_text = [one for one in (id, time if time_format else None) if isinstance(one, str)]
+    frame, nameless, origin = _parse(data, shown, delimiter, decimal, as_text)
+    listed = [time, id, label, *_listed(columns), *_listed(drop), *_listed(covariates)]
+    for column in nameless:
+        if column not in listed and is_numeric_dtype(frame[column].dtype):
+            raise DataError(
+                f"{shown}: {column} has no name in the header and holds numbers such as {frame[column].iloc[0]}. "
+                f"Name it there, or use --drop {column!r}."
+            )
+    panel = from_table(
+        frame,
+        id=id,
+        name=name or _stem(path),
+        origin=origin,
+        time=time,
+        columns=columns,
+        drop=drop,
+        label=label,
+        covariates=covariates,
+        time_unit=time_unit,
+        time_format=time_format,
+        tz=tz,
+        order=order,
+        duplicates=duplicates,
+        irregular=irregular,
+        resample=resample,
+    )
+    return panel[0] if id is None else panel
+
+
+def read_parquet(
+    path: PathLike, *, id: str | None = None, name: str | None = None, **options: Unpack[TableOptions]
+) -> Series | Panel:
+    """Read a Parquet file as a series, or with `id` as a panel; options and errors as in read_csv, rows count from 0.
+
+    The time axis is a table's stored DatetimeIndex, or a time column. OptionError where pyarrow is not installed.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as problem:
+        raise OptionError("Reading Parquet needs pyarrow, which is missing. pip install 'seqae[parquet]'.") from problem
+    shown = Path(path).name
+    content = _content(path, shown)
+    if not content:
+        raise DataError(f"{shown} is empty. Give a Parquet file with rows.")
+    try:
+        frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
+    except (ValueError, OSError) as problem:
+        raise DataError(f"{shown} is no Parquet file, or is cut short. Write it anew, or read it as CSV.") from problem
+    panel = from_table(frame, id=id, name=name or _stem(path), origin=Origin(shown), **options)
+    return panel[0] if id is None else panel
+
+
+def read_table(path: PathLike, **options: Any) -> Series | Panel:
+    """Read a file by its ending (.parquet, .pq and .tsv, otherwise CSV), or a folder as a panel of one series per file.
+
+    Options as in read_csv. The files of a folder must have the same columns; series are called as the files' stems.
+    """
+    where = Path(path)
+    if os.fspath(path) == "-" or not where.is_dir():
+        return _read_file(where if os.fspath(path) != "-" else path, options)
+    if options.get("id") is not None:
+        raise OptionError(f"{where.name} is a folder: one series per file. Use --id for one long table only.")
+    files = sorted(file for file in where.iterdir() if file.name.lower().endswith(_ENDINGS) and file.name[0] != ".")
+    if not files:
+        raise DataError(
+            f"{where.name} is a folder without data. Give one with files that end in {', '.join(_ENDINGS)}."
+        )
+    return Panel(one for file in files for one in [_read_file(file, options)] if isinstance(one, Series))
+
+
+def _read_file(path: PathLike, options: dict[str, Any]) -> Series | Panel:
+    name = os.fspath(path).lower()
+    if name.endswith((".parquet", ".pq")):
+        for option, default in (("delimiter", ","), ("decimal", ".")):
+            if options.get(option, default) != default:
+                raise OptionError(f"{Path(path).name} is a Parquet file, which has no --{option}. Leave it out.")
+        return read_parquet(
+            path, **{key: value for key, value in options.items() if key not in {"delimiter", "decimal"}}
+        )
+    if name.endswith((".tsv", ".tsv.gz")) and options.get("delimiter", ",") == ",":
+        options = {**options, "delimiter": "\t"}
+    return read_csv(path, **options)
+
+
+def _listed(given: Sequence[str] | str | None) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given or []
+
+
+def _stem(path: PathLike) -> str:
+    name = Path(path).name
+    ending = next((ending for ending in _ENDINGS if name.lower().endswith(ending)), "")
+    return "series" if name == "-" else name[: len(name) - len(ending)] or name
+
+
+# ---- bytes ----
+
+
+def _content(path: PathLike, shown: str) -> bytes:
+    """Return what is in the file, unpacked."""
+    if os.fspath(path) == "-":
+        content = sys.stdin.buffer.read()
+    else:
+        try:
+            content = Path(path).read_bytes()
+        except FileNotFoundError as problem:
+            raise DataError(f"There is no file {os.fspath(path)}. Check the path.") from problem
+        except IsADirectoryError as problem:
+            raise DataError(
+                f"{shown} is a folder. Use read_table for one series per file, or name a file."
+            ) from problem
+        except OSError as problem:
+            raise DataError(
+                f"{shown} cannot be read: {problem.strerror}. Check the path and its permissions."
+            ) from problem
+    if content[:2] != b"\x1f\x8b":
+        if shown.lower().endswith(".gz") and content:
+            raise DataError(f"{shown} is not gzip, though it ends in .gz. Rename it, or pack it with gzip.")
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as problem:
+        raise DataError(f"{shown} is a gzip file that is cut short or damaged. Copy or pack it again.") from problem
+
+
+def _text_bytes(content: bytes, shown: str) -> bytes:
+    """Return UTF-8 text without byte order mark, with line ends of \\n or \\r\\n."""
+    for magic, cure in _OTHER_FORMATS.items():
+        if content.startswith(magic):
+            raise DataError(f"{shown} is not CSV but {cure}.")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content[:4096]:
+        _refuse_encoding(shown, "UTF-16", "it has zero bytes or a UTF-16 mark")
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if not content.isascii():
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as problem:
+            # The bytes that Windows' code page leaves undefined.
+            likely = "ISO-8859-1" if re.search(rb"[\x81\x8d\x8f\x90\x9d]", content) else "CP1252"
+            line = content.count(b"\n", 0, problem.start) + 1
+            _refuse_encoding(shown, likely, f"byte 0x{content[problem.start]:02x} in line {line} is not")
+    if b"\n" not in content and b"\r" in content:
+        content = content.replace(b"\r", b"\n")
+    if not content.strip():
+        raise DataError(f"{shown} is empty. Give a CSV file with a header line and rows.")
+    return content
+
+
+def _refuse_encoding(shown: str, likely: str, why: str) -> NoReturn:
+    raise DataError(
+        f"{shown} is not UTF-8: {why}. It is likely {likely}: convert it with "
+        f"iconv -f {likely} -t UTF-8 {shown} > utf8.csv."
+    )
+
+
+# ---- rows ----
+
+
+def _parse(
+    data: bytes, shown: str, delimiter: str, decimal: str, as_text: Sequence[str]
+) -> tuple[pd.DataFrame, list[str], Origin]:
+    """Return the table, its columns that the header has no name for, and where its rows lie in the file.
+
+    Every row has as many fields as the header. A column with neither a name nor a value is nothing.
+    """
+    header = _header(data, shown, delimiter)
+    names = [name or f"column-{number}" for number, name in enumerate(header, start=1)]
+    lines = _row_lines(data, shown, delimiter, len(names))
+    single = len(names) == 1  # there a blank line is a missing value, not nothing
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(data.strip() if single else data),
+            sep=delimiter,
+            decimal=decimal,
+            header=0,
+            names=names,
+            index_col=False,
+            dtype={name: str for name in as_text if name in names},
+            skipinitialspace=True,
+            skip_blank_lines=not single,
+            low_memory=False,
+        )
+    except (ValueError, OverflowError) as problem:
+        reason = str(problem).splitlines()[0].removeprefix("Error tokenizing data. C error: ")
+        raise DataError(f"{shown} cannot be read as CSV: {reason}. Check the quotes and the delimiter.") from problem
+    if frame.empty:
+        raise DataError(f"{shown} has a header and no rows. Give at least one row.")
+    frame = frame.drop(columns=[name for name in names if name not in header and frame[name].isna().all()])
+    nameless = [name for name in frame.columns if name not in header]
+    return frame, nameless, Origin(shown, lambda row: f"line {lines[0] + 1 + row if single else lines[row + 1]}")
+
+
+def _header(data: bytes, shown: str, delimiter: str) -> list[str]:
+    names = [name.strip() for name in next(_records(data, shown, delimiter))[1]]
+    if len(names) == 1:
+        for other, spelled in ((";", "';'"), ("\t", "tab"), ("|", "'|'"), (",", "','")):
+            if other in names[0] and other != delimiter:
+                raise DataError(
+                    f"{shown} has one column when read with delimiter {delimiter!r}: {names[0][:60]!r}. "
+                    f"Use --delimiter {spelled}."
+                )
+    # A table without names is written with the header 0,1,2,...
+    if all(map(_is_value, names)) and (len(names) == 1 or names != [*map(str, range(len(names)))]):
+        raise DataError(f"{shown} has no header: line 1 is {delimiter.join(names)[:60]!r}. Add a line of column names.")
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise DataError(f"{shown} has more than one column {twice[0]!r} in its header. Rename all but one.")
+    return names
+
+
+def _is_value(text: str) -> bool:
+    return re.fullmatch(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|\d{4}-\d\d-\d\d.*", text) is not None
+
+
+def _records(data: bytes, shown: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that each record begins in, from 1, and its fields; blank lines are no records."""
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
+    reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            if len(fields) > 1 or any(map(str.strip, fields)):
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as problem:
+        raise DataError(f"{shown} cannot be read as CSV from line {line} on: {problem}. Check its quotes.") from problem
+
+
+def _row_lines(data: bytes, shown: str, delimiter: str, width: int) -> np.ndarray:
+    """Return the line of the header and of every row; DataError where one has more or fewer fields than the header.
+
+    pandas would fill short rows and drop what is too long without a word.
+    """
+    if b'"' in data:
+        found = [(line, len(fields)) for line, fields in _records(data, shown, delimiter)]
+        lines, fields = np.array(found, dtype=np.int64).T
+    else:
+        lines, fields = _count_fields(data, delimiter)
+    wrong = fields != width
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise DataError(
+            f"{shown}: line {lines[at]} has {fields[at]} fields, the header has {width}. Correct the line, "
+            f"or the header, or use --delimiter if {delimiter!r} is not what parts them."
+        )
+    return lines
+
+
+def _count_fields(data: bytes, delimiter: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of every line that is not blank, and its fields; for data without quotes, block by block."""
+    lines, fields = [], []
+    start, line = 0, 1
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + _BLOCK) + 1 if start + _BLOCK < len(data) else len(data)
+        end = end or data.find(b"\n", start) + 1 or len(data)
+        block = np.frombuffer(data, dtype=np.uint8, count=end - start, offset=start)
+        ends = np.flatnonzero(block == ord("\n"))
+        if data[end - 1 : end] != b"\n":
+            ends = np.append(ends, len(block))
+        inked = np.flatnonzero(block > ord(" "))
+        begins = np.concatenate([[0], ends[:-1] + 1])
+        parted = np.flatnonzero(block == ord(delimiter))
+        filled = np.searchsorted(inked, ends) > np.searchsorted(inked, begins)
+        parts = np.searchsorted(parted, ends) - np.searchsorted(parted, begins)
+        filled |= parts > 0
+        lines.append(np.flatnonzero(filled) + line)
+        fields.append(parts[filled] + 1)
+        start, line = end, line + len(ends)
+    return np.concatenate(lines), np.concatenate(fields)

@@ -1,0 +1,239 @@
+"""The columns of a table: which are time, channels, labels, covariates, and whether they hold what they should."""
+
+from __future__ import annotations
+
+__all__ = ["GRID_OPTIONS", "Columns", "TableOptions", "read_columns", "warn_of_rounding"]
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_complex_dtype, is_datetime64_any_dtype, is_numeric_dtype
+
+from seqae.errors import DataError, OptionError, SeqaeWarning, choose
+from seqae.timeaxis import Origin, find_time, looks_like_time, read_stamps
+
+_LARGEST = float(np.finfo(np.float32).max)
+GRID_OPTIONS = ("tz", "order", "duplicates", "irregular", "resample")
+
+
+class TableOptions(TypedDict, total=False):
+    """How a table's columns become a series; every default refuses what would have to be guessed.
+
+    time: the time column, "date+hour" for two that belong together, None = found by itself, False = none.
+    columns: the channels; None = all numeric columns that have no other role. drop: columns to leave out.
+    label: a 0/1 column, kept apart; None = none. covariates: columns kept apart for conditions, as read.
+    time_unit, time_format, tz: how stamps are read (timeaxis.read_stamps). order, duplicates, irregular, resample: what
+    to do about stamps that do not lie on an even grid (timeaxis.lay_out).
+    """
+
+    time: str | bool | None
+    columns: Sequence[str] | str | None
+    drop: Sequence[str] | str | None
+    label: str | None
+    covariates: Sequence[str] | str | None
+    time_unit: str | None
+    time_format: str | None
+    tz: str | None
+    order: str
+    duplicates: str
+    irregular: str
+    resample: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """A table by what its columns are: N rows, as given."""
+
+    channels: tuple[str, ...]
+    values: np.ndarray
+    index: pd.Index | None
+    labels: np.ndarray | None
+    covariates: pd.DataFrame | None
+    groups: list[tuple[Any, np.ndarray]]
+
+
+def read_columns(frame: pd.DataFrame, *, id: str | None, origin: Origin, options: TableOptions) -> Columns:
+    """Return what each column is, by the options or by its name and content; DataError names what does not fit."""
+    for option in options:
+        choose(TableOptions.__annotations__, option, "option")
+    time, label = options.get("time"), options.get("label", "label") or None
+    frame, stamps = _with_names(frame, time, origin)
+    roles = {
+        option: _names(given, frame)
+        for option, given in (
+            ("--columns", options.get("columns")),
+            ("--drop", options.get("drop")),
+            ("--covariates", options.get("covariates")),
+            ("--id", id),
+            ("--time", time if isinstance(time, str) and stamps is None else None),
+        )
+    }
+    if label != "label" or ("label" in frame.columns and not any("label" in names for names in roles.values())):
+        roles["--label"] = _names(label, frame)
+    free = _unclaimed(frame, roles, origin)
+    reading = {"time_unit": options.get("time_unit"), "time_format": options.get("time_format")}
+    if time in (None, True) and stamps is None:
+        found = find_time(frame, free, origin, numbers=any(reading.values()))
+        free = [one for one in free if one != found]
+        stamps = None if found is None else frame[found]
+    elif roles["--time"]:
+        stamps = frame[time]
+    for option, value in {**reading, "tz": options.get("tz"), "resample": options.get("resample")}.items():
+        if stamps is None and value is not None:
+            option = "--" + option.replace("_", "-")
+            raise OptionError(f"{origin.name} has no time axis, which {option} {value} needs. Name it with --time.")
+    channels = roles["--columns"] or free
+    for one in roles["--covariates"]:
+        if is_numeric_dtype(frame[one].dtype):
+            _refuse_infinite(frame[one], origin)
+    return Columns(
+        tuple(channels),
+        _values(frame, channels, stamps, origin),
+        None if stamps is None else read_stamps(stamps, origin=origin, **reading),
+        _flags(frame[label], origin) if roles.get("--label") else None,
+        frame[roles["--covariates"]] if roles["--covariates"] else None,
+        [] if id is None else _groups(frame[id], origin),
+    )
+
+
+def _groups(column: pd.Series, origin: Origin) -> list[tuple[Any, np.ndarray]]:
+    """Return the values of the column in the order they first occur, each with its rows."""
+    codes, values = pd.factorize(column)
+    if (codes < 0).any():
+        row = origin.line(int((codes < 0).argmax()))
+        raise DataError(
+            f"{origin.name}: column {column.name!r} is empty in {row}. Every row needs its series; fill it in."
+        )
+    return list(
+        zip(values, np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]), strict=True)
+    )
+
+
+def _with_names(frame: pd.DataFrame, time: str | bool | None, origin: Origin) -> tuple[pd.DataFrame, pd.Series | None]:
+    """Return the table with unique text names, and its stamps where they are its index or columns joined."""
+    if frame.empty:
+        raise DataError(
+            f"{origin.name} has {len(frame)} rows and {len(frame.columns)} columns. Give one of each at least."
+        )
+    names: list[str] = [str(one) for one in frame.columns.tolist()]
+    twice = [one for one in names if names.count(one) > 1]
+    if twice:
+        raise DataError(f"{origin.name} has more than one column {twice[0]!r}. Rename all but one.")
+    index, frame = frame.index, frame.set_axis(names, axis=1).reset_index(drop=True)
+    stamps = None if index.nlevels > 1 else pd.Series(index, name=index.name)
+    if isinstance(time, str) and time not in names:
+        parts = [one.strip() for one in time.split("+")]
+        if len(parts) > 1 and all(one in names for one in parts):
+            joined = frame[parts[0]].astype(str)
+            for one in parts[1:]:
+                joined = joined + " " + frame[one].astype(str)
+            return frame.drop(columns=parts), joined.rename(time)
+        return frame, stamps if time == index.name else None
+    if time not in (None, True):
+        return frame, None
+    if stamps is None:
+        raise DataError(f"{origin.name} has an index of {index.nlevels} levels. Use reset_index(), then time= and id=.")
+    if is_numeric_dtype(index.dtype):
+        # Whole numbers without a name are what filtering leaves of row numbers.
+        return frame, stamps if index.name is not None or index.dtype.kind == "f" else None
+    if not (looks_like_time(stamps) or isinstance(index, pd.TimedeltaIndex)):
+        raise DataError(f"{origin.name} has an index of text such as {str(index[0])!r}. Use reset_index(drop=True).")
+    return frame, stamps
+
+
+def _names(given: Sequence[str] | str | None, frame: pd.DataFrame) -> list[str]:
+    """Return column names from one, several, or several joined by commas."""
+    listed = [] if given is None else [given] if isinstance(given, str) else list(given)
+    parted = [[one] if one in frame.columns else str(one).split(",") for one in listed]
+    return [name if name in frame.columns else name.strip() for names in parted for name in names]
+
+
+def _unclaimed(frame: pd.DataFrame, roles: dict[str, list[str]], origin: Origin) -> list[str]:
+    """Return the columns without a role; DataError where a named one is missing, OptionError where it has two."""
+    taken: dict[str, str] = {}
+    for option, names in roles.items():
+        for name in names:
+            if name not in frame.columns:
+                there = ", ".join(frame.columns)
+                raise DataError(f"{origin.name} has no column {name!r}. Correct {option}; the columns are {there}.")
+            if name in taken:
+                raise OptionError(f"Column {name!r} is given to both {taken[name]} and {option}. Use one of them.")
+            taken[name] = option
+    return [name for name in frame.columns if name not in taken]
+
+
+def _values(frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, origin: Origin) -> np.ndarray:
+    """Return the channels as (N, C) float32; DataError names the first text or infinite value."""
+    if not channels:
+        raise DataError(
+            f"{origin.name} has no column left to be a channel. Name one of {', '.join(frame.columns)} with --columns."
+        )
+    values = np.empty((len(frame), len(channels)), dtype=np.float32)
+    wrong: dict[str, int] = {}
+    for at, name in enumerate(channels):
+        column = frame[name]
+        numbers = column if is_numeric_dtype(column.dtype) else pd.to_numeric(column.astype(object), errors="coerce")
+        no_number = is_datetime64_any_dtype(column.dtype) or is_complex_dtype(column.dtype)
+        text = (numbers.isna() & column.notna()).to_numpy() | no_number
+        if text.any():
+            wrong[name] = int(text.argmax())
+            continue
+        values[:, at] = _refuse_infinite(numbers, origin)
+    if wrong:
+        name, row = next(iter(wrong.items()))
+        held = str(frame[name].iloc[row])
+        cure = f"--drop {','.join(wrong)}, --covariates {','.join(wrong)}, or name the channels with --columns"
+        if re.fullmatch(r"[+-]?\d*,\d+", held):
+            cure = f"--decimal ',', or {cure}"
+        if stamps is not None and re.match(r"\d{1,2}:\d\d", held):
+            cure = f"--time {stamps.name}+{name} if it is the time of day, or {cure}"
+        raise DataError(
+            f"{origin.name}: column {name!r} holds {held[:60]!r} in {origin.line(row)}, not a number. Use {cure}."
+        )
+    if np.isnan(values).all():
+        raise DataError(
+            f"{origin.name}: every value of {', '.join(channels)} is missing. At least one number is needed."
+        )
+    return values
+
+
+def _refuse_infinite(column: pd.Series, origin: Origin) -> np.ndarray:
+    """Return a column's numbers as float64, none of them beyond float32."""
+    double = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    infinite = np.abs(double) > _LARGEST
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise DataError(
+            f"{origin.name}: column {column.name!r} holds {double[row]} in {origin.line(row)}. "
+            "Numbers must be finite and below 3.4e38; leave a missing value empty."
+        )
+    warn_of_rounding(double, str(column.name), origin.name)
+    return double
+
+
+def warn_of_rounding(values: np.ndarray, channel: str, name: str) -> None:
+    """Warn where float32 would blur what a channel does; values: (N,) float64."""
+    seen = values[np.isfinite(values)]
+    if seen.size and 0 < np.ptp(seen) < np.abs(seen).max() * 2**-24 * 1e3:
+        warnings.warn(
+            f"{name}: channel {channel!r} varies by {np.ptp(seen):.3g} around {seen[0]:.9g}, which the 7 digits of "
+            "float32 blur. Subtract a constant from it first.",
+            SeqaeWarning,
+            stacklevel=2,
+        )
+
+
+def _flags(column: pd.Series, origin: Origin) -> np.ndarray:
+    wrong = ~column.isin([0, 1]).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{origin.name}: label column {column.name!r} holds {str(column.iloc[row])!r} in {origin.line(row)}, "
+            f"not 0 or 1. Correct it, use --drop {column.name}, or take it as a channel with --columns."
+        )
+    return column.to_numpy(dtype=bool)
