@@ -14,6 +14,13 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# A conditional VAE learns the seasons of the sea off Peru; what it cannot explain are the strong El Niño episodes.
+demo: install
+	$(BIN)/seqae train --model CVAE --decoder_type repeat_latent -o $(RUN) --overwrite
+	$(BIN)/seqae score $(RUN)/model.safetensors -o $(RUN)/scores.csv --events $(RUN)/events.csv
+	@cat $(RUN)/events.csv
+	$(BIN)/seqae plot $(RUN)/model.safetensors -o $(RUN)/elnino.png
+
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 

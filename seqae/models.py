@@ -121,7 +121,7 @@ class Autoencoder(nn.Module):
 
     def _posterior(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> LatentState:
         state = self.latent(self.encoder(x, observed, condition, lengths), _summary(condition, lengths))
-        return LatentState(*(None if part is None else part.to(x.dtype) for part in state))
+        return state.to(x.dtype)
 
     def _checked(
         self, x: Tensor, observed: Tensor | None, condition: Tensor | None, lengths: Tensor | None

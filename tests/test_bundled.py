@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 import pandas as pd
+
 from seqae.datasets.bundled import BUNDLED, ELNINO_EVENTS, elnino
 
 # NOAA's Oceanic Niño Index (ERSSTv5), tenths of °C, at the middle month of DJF, JFM, ..., NDJ: January to December.

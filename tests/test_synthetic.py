@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from seqae.datasets.synthetic import INJECTIONS, SYNTHETIC, inject, multichannel, regime_switching, seasonal, trending
 
+from seqae.datasets.synthetic import INJECTIONS, SYNTHETIC, inject, multichannel, regime_switching, seasonal, trending
 from seqae.errors import DataError, OptionError, UserError
 from seqae.series import Series
 

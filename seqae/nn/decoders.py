@@ -114,7 +114,7 @@ class RecurrentDecoder(Decoder):
         hidden = run(self.cell, self.rnn, self._inputs(z, steps, condition), state, self._fed_back(truth, forced))
         hidden = hidden.transpose(0, 1)  # (B, T, H)
         if order is not None:
-            hidden = _reorder(hidden, order)
+            hidden = hidden.gather(1, order.expand(len(z), -1)[..., None].expand_as(hidden))
         extra = None
         if self.extra is not None:
             extra = self.extra(hidden).view(len(z), steps, self.channels, self.extras)

@@ -44,8 +44,7 @@ class RecurrentEncoder(Encoder):
     def forward(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> Tensor:
         parts = [x, observed.to(x.dtype)] + ([] if condition is None else [condition])
         inputs = torch.cat(parts, dim=-1).transpose(0, 1)  # (T, B, 2C + K)
-        if lengths is not None:
-            inputs = pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False)
-        _, state = self.rnn(inputs)
+        ragged = None if lengths is None else pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False)
+        _, state = self.rnn(inputs if ragged is None else ragged)
         hidden = state[0] if isinstance(state, tuple) else state  # (layers · directions, B, H)
         return torch.cat(tuple(hidden[-self.directions :]), dim=-1)

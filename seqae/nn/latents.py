@@ -47,6 +47,11 @@ class LatentState(NamedTuple):
     prior_mean: Tensor | None = None
     prior_log_var: Tensor | None = None
 
+    def to(self, dtype: torch.dtype) -> LatentState:
+        """Return the same state in another floating-point type."""
+        others = (None if part is None else part.to(dtype) for part in self[1:])
+        return LatentState(self.mean.to(dtype), *others)
+
     def kl(self) -> Tensor:
         """Return KL(q ‖ prior) (B, Z) in nats; zeros where z is a point."""
         if self.log_var is None:

@@ -19,9 +19,9 @@ from __future__ import annotations
 __all__ = ["CELLS", "Cell", "Feedback", "run"]
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class Feedback(NamedTuple):
 class Cell:
     """A recurrent cell: the library's module for it, its number of state tensors, its step and its closed loop."""
 
-    library: type[nn.RNNBase]
+    library: Callable[..., nn.RNNBase]  # (inputs, hidden, num_layers=, bidirectional=)
     states: int
     step: Callable[..., State]  # (input, state, weights) -> state, one layer, one step
     collapsed: Callable[[nn.RNNBase, Tensor, State, Feedback], Tensor]  # the whole closed loop of one layer
@@ -65,7 +65,7 @@ def run(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
 
 
 def _stepwise(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
-    weights: Any = rnn.all_weights
+    weights = rnn.all_weights
     layers = [tuple(part[layer] for part in state) for layer in range(rnn.num_layers)]
     hidden, outputs = layers[-1][0], []
     for t in range(inputs.shape[0]):
@@ -81,21 +81,21 @@ def _stepwise(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedbac
     return torch.stack(outputs)
 
 
-def _split_inputs(rnn: nn.RNNBase, feedback: Feedback, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return V (G, I), the recurrent matrix of what is fed back W_o F (G, H), and the input bias with W_o f in it."""
-    weight, bias = rnn.weight_ih_l0, rnn.bias_ih_l0
+def _collapse(rnn: nn.RNNBase, feedback: Feedback, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return V (G, I), W_hh (G, H), W_o F (G, H), the input bias with W_o f in it, and the recurrent bias (G,)."""
+    weight, hidden_weight, bias, hidden_bias = rnn.all_weights[0]
     fed = weight[:, width:]
-    if feedback.offset is not None:
-        bias = bias + fed @ feedback.offset
-    return weight[:, :width], fed if feedback.matrix is None else fed @ feedback.matrix, bias
+    moved = bias if feedback.offset is None else bias + fed @ feedback.offset
+    recurrent = fed if feedback.matrix is None else fed @ feedback.matrix
+    return weight[:, :width], hidden_weight, recurrent, moved, hidden_bias
 
 
 def _lstm_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
-    weight, recurrent, bias = _split_inputs(rnn, feedback, inputs.shape[-1])
+    weight, hidden_weight, recurrent, bias, hidden_bias = _collapse(rnn, feedback, inputs.shape[-1])
     if inputs.shape[-1] == 0:  # the fused kernel wants at least one input
         inputs = inputs.new_zeros(*inputs.shape[:-1], 1)
         weight = weight.new_zeros(weight.shape[0], 1)
-    parameters = [weight, rnn.weight_hh_l0 + recurrent, bias, rnn.bias_hh_l0]
+    parameters = [weight, hidden_weight + recurrent, bias, hidden_bias]
     with warnings.catch_warnings():
         # cuDNN compacts the merged weights at every call; there is no earlier moment at which they exist.
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
@@ -103,9 +103,8 @@ def _lstm_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
 
 
 def _gru_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
-    weight, recurrent, bias = _split_inputs(rnn, feedback, inputs.shape[-1])
+    weight, hidden_weight, recurrent, bias, hidden_bias = _collapse(rnn, feedback, inputs.shape[-1])
     h, size = state[0][0], rnn.hidden_size
-    hidden_weight, hidden_bias = rnn.weight_hh_l0, rnn.bias_hh_l0
     # One product a step gives, side by side: r and z whole, the candidate's gated and its ungated part.
     merged = torch.cat(
         [hidden_weight[: 2 * size] + recurrent[: 2 * size], hidden_weight[2 * size :], recurrent[2 * size :]]
@@ -123,11 +122,11 @@ def _gru_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feed
     return torch.stack(outputs)
 
 
-def _lstm_step(below: Tensor, state: State, weights: list[Tensor]) -> State:
+def _lstm_step(below: Tensor, state: State, weights: Sequence[Tensor]) -> State:
     return torch.lstm_cell(below, state, *weights)
 
 
-def _gru_step(below: Tensor, state: State, weights: list[Tensor]) -> State:
+def _gru_step(below: Tensor, state: State, weights: Sequence[Tensor]) -> State:
     return (torch.gru_cell(below, state[0], *weights),)
 
 
