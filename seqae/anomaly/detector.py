@@ -117,11 +117,12 @@ class Detector:
         return next(self.model.parameters()).device
 
     def fit(
-        self, data: Any, *, epochs: int = 60, batch_size: int = 64, learning_rate: float = 3e-3,
+        self, data: Any, *, epochs: int = 60, batch_size: int = 32, learning_rate: float = 3e-3,
         optimizer: str = "adam", weight_decay: float = 0.0, clip: float | None = 1.0, schedule: str = "constant",
-        patience: int | None = 10, max_time: float | None = None, beta: float = 1.0, beta_schedule: str = "constant",
+        patience: int | None = 10, max_time: float | None = None, beta: float = 1.0, beta_schedule: str = "linear",
         warmup: float = 10.0, free_bits: float = 0.0, noise: str | None = None, noise_level: float = 0.2,
-        teacher_forcing: float = 0.0, train_stride: int | None = None, min_observed: float = 0.5,
+        teacher_forcing: float = 0.0, forcing_schedule: str = "constant", forcing_epochs: float = 20.0,
+        train_stride: int | None = None, min_observed: float = 0.5,
         validation: float = 0.1, calibration: float = 0.2, device: str | torch.device = "auto",
         precision: str = "auto", seed: int = 0, log_dir: str | os.PathLike[str] | None = None, resume: bool = False,
         progress: bool = False, labelled: str = "keep",
@@ -132,8 +133,9 @@ class Detector:
         normal. Its last rows are held back (`seqae.anomaly.pipeline.cut`): the share `validation` says when to stop,
         the share `calibration` sets the threshold; 0 does without. train_stride: steps between training windows, None
         = the smaller of window // 8 and rows // 1000, at least 1; windows with a smaller share of observed values than
-        min_observed are left out. beta, free_bits, noise, teacher_forcing: see `seqae.Objective`; warmup: epochs of the
-        beta schedule. labelled: "exclude" makes rows that are labelled anomalous missing. The rest: see `seqae.fit`.
+        min_observed are left out. beta, free_bits, noise, teacher_forcing: see `seqae.Objective`; warmup and
+        forcing_epochs: epochs of their schedules. labelled: "exclude" makes rows that are labelled anomalous missing.
+        The rest: see `seqae.fit`.
         """
         chosen = {name: value for name, value in locals().items() if name not in ("self", "data", "labelled")}
         given = read_given(data, settings.columns(self.options["condition"]))

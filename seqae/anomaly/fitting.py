@@ -18,7 +18,7 @@ from seqae.objectives import Objective
 from seqae.series import Panel
 from seqae.training import loop
 from seqae.training.devices import resolve_device
-from seqae.training.schedules import SCHEDULES
+from seqae.training.schedules import FORCINGS, SCHEDULES
 from seqae.training.tracking import History
 
 
@@ -34,7 +34,8 @@ class Trained(NamedTuple):
 def train(
     options: Mapping[str, Any], panel: Panel, *, validation: float, calibration: float, train_stride: int | None,
     min_observed: float, beta: float, beta_schedule: str, warmup: float, free_bits: float, noise: str | None,
-    noise_level: float, teacher_forcing: float, device: str | torch.device, seed: int, **running: Any,
+    noise_level: float, teacher_forcing: float, forcing_schedule: str, forcing_epochs: float,
+    device: str | torch.device, seed: int, **running: Any,
 ) -> Trained:  # fmt: skip
     """Train the model that a Detector's options describe; the arguments are those of `Detector.fit`.
 
@@ -55,9 +56,10 @@ def train(
     common: dict[str, Any] = {"window": window, "stride": train_stride, "min_observed": min_observed, "device": place}
     windows = preparation.windows(parts.fit, phase="random", **common)
     held = None if parts.validation is None else preparation.windows(parts.validation, tail="align", **common)
-    schedule = choose(SCHEDULES, beta_schedule, "beta schedule")(beta, warmup)
+    weight = choose(SCHEDULES, beta_schedule, "beta_schedule")(beta, warmup)
+    forcing = choose(FORCINGS, forcing_schedule, "forcing_schedule")(teacher_forcing, forcing_epochs)
     objective = Objective(
-        beta=schedule, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=teacher_forcing
+        beta=weight, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=forcing
     )
     told = {name: str(value) for name, value in options.items()}
     history = loop.fit(

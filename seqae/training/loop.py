@@ -46,7 +46,7 @@ def fit(
     objective: Any = None,
     validation: Windows | None = None,
     epochs: int = 60,
-    batch_size: int = 64,
+    batch_size: int = 32,
     optimizer: str | Callable[..., optim.Optimizer] = "adam",
     learning_rate: float = 3e-3,
     weight_decay: float = 0.0,

@@ -1,0 +1,1 @@
+"""The command line: one file per command; options, messages and exit codes, no logic."""

@@ -1,0 +1,89 @@
+"""What `train` and `detect` share: a detector from options, its training, and what is said of it."""
+
+from __future__ import annotations
+
+__all__ = ["fit", "new_detector", "summary"]
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from seqae.anomaly.detector import Detector
+from seqae.cli.command import Session
+from seqae.cli.options import NETWORK, SCORING, TRAINING
+from seqae.cli.reading import reading_of
+from seqae.errors import TrainingError
+from seqae.series import Panel, Series
+from seqae.training.devices import device_name
+
+STOPPED = {
+    "finished": "all of them",
+    "early": "stopped early: validation no longer improved",
+    "time": "stopped by --max-time",
+    "interrupted": "interrupted",
+}
+
+
+def new_detector(settings: Mapping[str, Any]) -> Detector:
+    """Return the detector that the options describe; contradictions are refused before any data are read."""
+    return Detector(**NETWORK.pick(settings), **SCORING.pick(settings))
+
+
+def fit(
+    session: Session,
+    detector: Detector,
+    series: Series | Panel,
+    data: str | None,
+    settings: Mapping[str, Any],
+    *,
+    log_dir: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a detector, and let it know how its data were read."""
+    detector.fit(series, log_dir=log_dir, resume=resume, progress=session.progress, **TRAINING.pick(settings))
+    weights = sum(weight.numel() for weight in detector.model.parameters())
+    session.detail(f"trained {weights} weights on {device_name(detector.device)}, torch {version('torch')}")
+    detector.reading = {} if data is None else reading_of(settings)
+    if not detector.history["epochs"]:
+        raise TrainingError("not one epoch was completed, so there is no model. Give it more time.")
+
+
+def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[str]:
+    """Say in a few lines what was trained on what, how well it went, and what the threshold promises."""
+    options, data, history = detector.options, detector.training_data, detector.history
+    channels = series.channels
+    many = f"{data['series']} series, " if data["series"] > 1 else ""
+    width = "1 channel" if len(channels) == 1 else f"{len(channels)} channels"
+    listed = ", ".join(channels[:6]) + (", ..." if len(channels) > 6 else "")
+    span = f", {data['first']} to {data['last']}" if data["first"] else ""
+    yield f"{options['model']} ({options['cell']}, {options['decoder_type']}) trained on {name}"
+    yield f"  data         {many}{data['rows']} rows of {width} ({listed}){span}"
+    parts = ", ".join(f"{rows} {part}" for part, rows in data["parts"].items() if rows)
+    yield f"  rows         {parts}; in windows of {detector.window}"
+    epochs, best = history["epochs"], history["epochs"][history["best_epoch"] - 1]
+    yield (
+        f"  epochs       {len(epochs)} in {history['seconds']:.0f} s ({STOPPED[history['stopped']]}); "
+        f"the best was epoch {best['epoch']}"
+    )
+    part = "validation" if "validation_per_value" in best else "train"
+    yield f"  loss         {best[f'{part}_per_value']:.4f} nats per value ({part}, -ELBO)"
+    if detector.calibration is None:
+        yield "  threshold    none: no rows were held back to calibrate on"
+        return
+    told = detector.describe()["threshold"]
+    value = "none reachable" if told["value"] is None else f"{told['value']:.4g}"
+    yield f"  threshold    {value} ({told['method']}, alpha {told['alpha']:g}, by {told['rows']} scored rows)"
+    if told["false_alarm_rate"]:
+        yield f"  false alarms 1 in {1 / told['false_alarm_rate']:.0f} normal rows is to be expected{_often(told)}"
+
+
+def _often(told: Mapping[str, Any]) -> str:
+    """Return a rate of false alarms in the unit that suits it."""
+    daily = told["false_alarms_per_day"]
+    if not daily:
+        return ""
+    if daily >= 1:
+        return f": {daily:.2g} a day"
+    days = 1 / daily
+    return f": one every {days:.2g} days" if days < 60 else f": one every {days / 365.25:.2g} years"

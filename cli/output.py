@@ -1,0 +1,197 @@
+"""What a command writes: tables, pictures and run folders, whole or not at all."""
+
+from __future__ import annotations
+
+__all__ = [
+    "RUN_FILES",
+    "check_output",
+    "fresh_run_folder",
+    "replaced",
+    "stamps",
+    "to_json",
+    "write_table",
+    "write_text",
+]
+
+import contextlib
+import gzip
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqae.errors import OptionError, UserError
+
+RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", "config.toml")
+
+
+def check_output(path: Path | None, *others: Path | str | None) -> None:
+    """Refuse an output file that could not be written, or is one of the other files, before the long work.
+
+    None and - are stdout.
+    """
+    if path is None or str(path) == "-":
+        return
+    if path.is_dir():
+        raise OptionError(f"cannot write {path}: it is a folder. Give a file name, such as {path / 'out.csv'}.")
+    if not path.parent.is_dir():
+        raise OptionError(
+            f"cannot write {path}: there is no folder {path.parent}. Make it first, or give another path."
+        )
+    for given in others:
+        if given is not None and str(given) != "-" and path.resolve() == Path(given).resolve():
+            raise OptionError(f"{path} is named twice; writing there would destroy what it holds. Give another path.")
+    _check_folder(path.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise OptionError(f"cannot write to the folder {folder}: {problem.strerror}. Give another path.") from problem
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place at the end, and vanishes after an error."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # as a file opened in the usual way; mkstemp's is for the owner alone
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write text to a file, in a folder that is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_table(table: pd.DataFrame, path: Path | None, *, as_json: bool = False) -> None:
+    """Write a table without its index as CSV (gzip where the name ends with .gz) or as a JSON list of rows."""
+    if path is None or str(path) == "-":
+        _write_rows(table, sys.stdout, as_json)
+        return
+    with replaced(path) as part:
+        if path.suffix == ".gz":
+            with gzip.open(part, "wt", encoding="utf-8", newline="") as packed:
+                _write_rows(table, packed, as_json)
+        else:
+            with part.open("w", encoding="utf-8", newline="") as plain:
+                _write_rows(table, plain, as_json)
+
+
+def _write_rows(table: pd.DataFrame, out: Any, as_json: bool) -> None:
+    table = table.assign(**{str(name): stamps(column) for name, column in table.items() if _is_time(column)})
+    # The shortest decimal that is the same float32: 23.11, not 23.1100006.
+    narrow = [name for name, column in table.items() if column.dtype == np.float32]
+    table = table.assign(**{str(name): table[name].to_numpy().astype(str).astype(np.float64) for name in narrow})
+    if as_json:
+        wide = [name for name, column in table.items() if column.dtype == np.float64]
+        table = table.assign(**{str(name): [float(f"{value:.9g}") for value in table[name]] for name in wide})
+        out.write(to_json(table.to_dict("records")) + "\n")
+    else:
+        table.to_csv(out, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def _is_time(column: pd.Series) -> bool:
+    return isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M"
+
+
+def stamps(column: Any) -> pd.Index:
+    """Return stamps as ISO 8601 text, dates alone where every one is at midnight; anything else as it is."""
+    index = pd.Index(column)
+    if not isinstance(index, pd.DatetimeIndex):
+        return index
+    if index.tz is None and (index == index.normalize()).all():
+        return index.strftime("%Y-%m-%d")
+    return pd.Index([stamp.isoformat() if not pd.isna(stamp) else "" for stamp in index])
+
+
+def to_json(value: Any) -> str:
+    """Return strict JSON: null for a number that is not finite, text for a stamp or a path."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): _plain(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_plain(part) for part in value]
+        case np.ndarray() | np.generic():
+            return _plain(value.tolist())
+        case float() if not np.isfinite(value):
+            return None
+        case _ if value is pd.NA or value is pd.NaT:
+            return None
+        case _:
+            return value
+
+
+@contextlib.contextmanager
+def fresh_run_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[None]:
+    """Let a run be written into `folder`; after an error the folder is as it was, unless the run can be resumed.
+
+    A run that is already there is refused, or with `overwrite` put aside and deleted when the new one is done, or with
+    `resume` left in place, complete files and all. Other files in the folder are never touched.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"cannot write the run to {folder}: it is a file. Give a folder with -o.")
+    made = not folder.exists()
+    nearest = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    if not nearest.is_dir():
+        raise OptionError(f"cannot make the folder {folder}: {nearest} is a file. Give another folder with -o.")
+    _check_folder(nearest)
+    if resume:
+        yield
+        return
+    if _run_files(folder) and not overwrite:
+        raise OptionError(
+            f"{folder} already holds a run. Give another folder with -o, or continue it with --resume, "
+            "or replace it with --overwrite."
+        )
+    aside = folder / ".replaced"
+    _move(_run_files(folder), aside)
+    try:
+        yield
+    except BaseException as problem:
+        if (folder / "last.safetensors").exists() and not aside.exists() and not isinstance(problem, UserError):
+            raise  # complete epochs, which --resume can go on from
+        for leftover in _run_files(folder):
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        _move(_run_files(aside), folder)
+        if made and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _run_files(folder: Path) -> list[Path]:
+    return [folder / name for name in RUN_FILES if (folder / name).exists()]
+
+
+def _move(files: list[Path], folder: Path) -> None:
+    for path in files:
+        folder.mkdir(exist_ok=True)
+        if (folder / path.name).is_dir():  # left by a run that was killed while it replaced another
+            shutil.rmtree(folder / path.name)
+        path.replace(folder / path.name)

@@ -1,0 +1,112 @@
+"""`seqae plot`: the picture of a scored series."""
+
+from __future__ import annotations
+
+__all__ = ["command"]
+
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pandas as pd
+
+from seqae.anomaly.detector import Detection, Detector
+from seqae.cli.command import COMMON, CONFIG, Command, Session, option
+from seqae.cli.options import DATA, LEVEL, MODEL, RELIMIT, REREADING, RUNNING
+from seqae.cli.output import check_output, replaced
+from seqae.cli.reading import found_by, load, reread
+from seqae.errors import OptionError
+from seqae.report.figures import figure_series
+from seqae.series import Panel, Series
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+@click.command(
+    "plot",
+    cls=Command,
+    examples=(
+        "seqae plot runs/pump/model.safetensors today.csv -o today.png",
+        "seqae plot runs/elnino -o elnino.png --title 'Sea-surface temperature off Peru'",
+    ),
+)
+@MODEL
+@DATA
+@option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="A .png, .svg or .pdf file."
+)
+@option("--series", "name", help="Which series of a panel to draw.")
+@option("--title", help="The picture's title.", show_default="the name of the series")
+@option("--dpi", type=click.IntRange(40, 600), default=150, help="Pixels an inch; the picture is 12 inches wide.")
+@LEVEL
+@RUNNING
+@REREADING
+@RELIMIT
+@CONFIG
+@COMMON
+@click.pass_obj
+def command(
+    session: Session,
+    model: Path,
+    data: str | None,
+    output: Path,
+    name: str | None,
+    title: str | None,
+    dpi: int,
+    level: float,
+    **settings: Any,
+) -> None:
+    """Draw the series, its reconstruction, the score and the events.
+
+    MODEL is a model file or the folder of a run. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
+    Events are shaded and numbered as in the tables of the other commands.
+    """
+    check_picture(output, data, model)
+    detector = load(model, settings["device"])
+    series = chosen_series(reread(session, detector, data, settings), name)
+    found = found_by(detector, series, session, settings)
+    draw(detector, series, found, output, title=title, dpi=dpi, level=level)
+    session.say(f"{len(series)} rows and {len(found.events)} events drawn in {output}.")
+
+
+def check_picture(output: Path | None, *inputs: Path | str | None) -> None:
+    """Refuse a picture that could not be written, before the long work."""
+    check_output(output, *inputs)
+    if output is not None and output.suffix.lower() not in FORMATS:
+        raise OptionError(f"{output} ends with no picture format. Give a name that ends with {', '.join(FORMATS)}.")
+
+
+def chosen_series(data: Series | Panel, name: str | None) -> Series:
+    """Return the series to draw: the only one, or the one named."""
+    if isinstance(data, Series):
+        return data
+    if name in data.names:
+        return data[name]
+    known = ", ".join(data.names[:8]) + (", ..." if len(data.names) > 8 else "")
+    asked = (
+        f"there is no series {name!r}" if name is not None else f"there are {len(data)} series and a picture has one"
+    )
+    raise OptionError(f"{asked}. Name one of them with --series: {known}.")
+
+
+def draw(
+    detector: Detector,
+    series: Series,
+    found: Detection,
+    output: Path,
+    *,
+    title: str | None = None,
+    dpi: int = 150,
+    level: float = 0.95,
+) -> None:
+    """Write the picture of one series with what was found in it."""
+    figure = figure_series(
+        series,
+        reconstruction=cast(pd.DataFrame, detector.reconstruct(series, level)),  # of one series, one table
+        scores=cast(pd.DataFrame, found.scores),
+        events=found.events,
+        threshold=found.threshold,
+        title=title,
+    )
+    with replaced(output) as part:
+        figure.savefig(part, dpi=dpi, format=output.suffix[1:].lower())
