@@ -238,7 +238,8 @@ class TensorBoard(Tracker):
         model.eval()
         with torch.no_grad():
             if hasattr(model, "reconstruct"):
-                few: list[Any] = [None if part is None else part[: self.pictures] for part in self._batch]
+                apart = max(1, len(self._index) // self.pictures)
+                few: list[Any] = [None if part is None else part[::apart][: self.pictures] for part in self._batch]
                 image = _picture(few[0], few[1], model.reconstruct(*few))
                 self._writer.add_image(f"reconstruction/{tag}", image, self._epoch, dataformats="HWC")
             if hasattr(model, "encode"):
@@ -260,8 +261,9 @@ def _picture(x: Tensor, observed: Tensor, mean: Tensor, most: int = 4) -> NDArra
     for row, axes in enumerate(figure.subplots(rows, columns, squeeze=False, sharex=True)):
         for channel, axis in enumerate(axes):
             given = torch.where(observed[row], x[row], torch.nan)[:, channel]
-            axis.plot(given.float().cpu().numpy(), color="0.4", linewidth=1.0)
-            axis.plot(mean[row, :, channel].float().cpu().numpy(), color="C3", linewidth=1.0)
+            axis.plot(given.float().cpu().numpy(), color="0.4", linewidth=1.0, label="data")
+            axis.plot(mean[row, :, channel].float().cpu().numpy(), color="C3", linewidth=1.0, label="reconstruction")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
