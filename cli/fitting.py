@@ -67,7 +67,9 @@ def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[s
         f"the best was epoch {best['epoch']}"
     )
     part = "validation" if "validation_per_value" in best else "train"
-    yield f"  loss         {best[f'{part}_per_value']:.4f} nats per value ({part}, -ELBO)"
+    # the total has β and free bits in it, the bound has not
+    bound = best[f"{part}_per_value"] * (best[f"{part}_reconstruction"] + best[f"{part}_kl"]) / best[f"{part}_total"]
+    yield f"  loss         {bound:.4f} nats per value ({part}, -ELBO)"
     if detector.calibration is None:
         yield "  threshold    none: no rows were held back to calibrate on"
         return

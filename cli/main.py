@@ -20,10 +20,6 @@ import click
 from seqae.cli.command import BROKEN_PIPE, COMMON, INTERRUPTED, Session
 from seqae.errors import SeqaeError, SeqaeWarning
 
-# Threads that spin while they wait take the cores from whoever works on them: beside one other busy process, a small
-# network then trains many times slower. Read when torch is loaded, so it is said before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 COMMANDS = {
     "train": "Train a model on a table and set its threshold.",
     "score": "Score every row of a table with a trained model.",

@@ -118,7 +118,7 @@ def read_parquet(
     try:
         import pyarrow  # noqa: F401
     except ImportError as problem:
-        raise OptionError("Reading Parquet needs pyarrow, which is missing. pip install 'seqae[parquet]'.") from problem
+        raise OptionError("Reading Parquet needs pyarrow, which is missing: pip install pyarrow.") from problem
     shown = Path(path).name
     content = _content(path, shown)
     if not content:

@@ -6,7 +6,13 @@ Names are loaded when they are first used: `import seqae` alone imports neither 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Threads that spin while they wait take the cores from whoever works on them: beside one other busy process, a small
+# network then trains many times slower. OpenMP reads this when torch is loaded, so it is said before; a value that is
+# already set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from seqae.anomaly.detector import Detection, Detector

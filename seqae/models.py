@@ -8,7 +8,8 @@ from __future__ import annotations
 
 __all__ = ["AE", "CVAE", "MODELS", "VAE", "Autoencoder", "Output", "build"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -188,14 +189,14 @@ def _autoencoder(
     bidirectional: bool,
     feedback: str,
     reverse: bool,
-    likelihood: str | Likelihood,
+    likelihood: str | Mapping[str, Any] | Likelihood,
     condition: int = 0,
     prior: str | None = None,
 ) -> Autoencoder:
     for name, value in {"channels": channels, "latent": latent, "hidden": hidden, "layers": layers}.items():
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, Integral) or value < 1:
             raise OptionError(f"{name} must be a whole number of at least 1; got {value!r}.")
-    emission = choose(LIKELIHOODS, likelihood, "likelihood")(channels) if isinstance(likelihood, str) else likelihood
+    emission = _likelihood(likelihood, channels)
     encoder = RecurrentEncoder(
         channels=channels, condition=condition, hidden=hidden, cell=cell, layers=layers, bidirectional=bidirectional
     )
@@ -209,9 +210,9 @@ def _autoencoder(
     )  # fmt: skip
     model = Autoencoder(encoder, between, decoder, emission, condition=condition)
     arguments: dict[str, Any] = {
-        "channels": channels, "latent": latent, "hidden": hidden, "cell": cell, "decoder_type": decoder_type,
-        "layers": layers, "bidirectional": bidirectional, "feedback": feedback, "reverse": reverse,
-        "likelihood": _likelihood_recipe(emission),
+        "channels": int(channels), "latent": int(latent), "hidden": int(hidden), "cell": cell,
+        "decoder_type": decoder_type, "layers": int(layers), "bidirectional": bidirectional,
+        "feedback": feedback, "reverse": reverse, "likelihood": _likelihood_recipe(emission),
     }  # fmt: skip
     if condition:
         arguments |= {"condition": condition, "prior": prior}
@@ -231,7 +232,7 @@ def AE(
     bidirectional: bool = False,
     feedback: str = "hidden",
     reverse: bool = False,
-    likelihood: str | Likelihood = "normal",
+    likelihood: str | Mapping[str, Any] | Likelihood = "normal",
 ) -> Autoencoder:
     """Build an autoencoder: z is a point, the loss has no KL term."""
     return _autoencoder("AE", **locals())
@@ -248,7 +249,7 @@ def VAE(
     bidirectional: bool = False,
     feedback: str = "hidden",
     reverse: bool = False,
-    likelihood: str | Likelihood = "normal",
+    likelihood: str | Mapping[str, Any] | Likelihood = "normal",
 ) -> Autoencoder:
     """Build a variational autoencoder (Kingma & Welling 2014; β-VAE by the objective's beta)."""
     return _autoencoder("VAE", prior="standard", **locals())
@@ -266,14 +267,14 @@ def CVAE(
     bidirectional: bool = False,
     feedback: str = "hidden",
     reverse: bool = False,
-    likelihood: str | Likelihood = "normal",
+    likelihood: str | Mapping[str, Any] | Likelihood = "normal",
     prior: str = "standard",
 ) -> Autoencoder:
     """Build a conditional variational autoencoder (Sohn, Lee & Yan 2015) with a condition of width K = `condition`.
 
     prior: "standard" for N(0, I), "conditional" for a learned p(z | c).
     """
-    if not isinstance(condition, int) or condition < 1:
+    if not isinstance(condition, Integral) or condition < 1:
         raise OptionError(
             f"a CVAE needs a condition at least 1 wide; got {condition!r}. Use a VAE where there is none."
         )
@@ -281,6 +282,14 @@ def CVAE(
 
 
 MODELS: dict[str, Callable[..., Autoencoder]] = {"AE": AE, "VAE": VAE, "CVAE": CVAE}
+
+
+def _likelihood(given: str | Mapping[str, Any] | Likelihood, channels: int) -> Likelihood:
+    """Return a likelihood from its name, its name with arguments ({"name": "normal_fixed", "sigma": 0.1}) or itself."""
+    if isinstance(given, Likelihood):
+        return given
+    named = {"name": given} if isinstance(given, str) else dict(given)
+    return choose(LIKELIHOODS, named.pop("name", None), "likelihood")(channels, **named)
 
 
 def _likelihood_recipe(likelihood: Likelihood) -> dict[str, Any] | None:
@@ -292,7 +301,4 @@ def _likelihood_recipe(likelihood: Likelihood) -> dict[str, Any] | None:
 
 def build(recipe: dict[str, Any]) -> Autoencoder:
     """Build the model, with fresh weights, that a model's `recipe` describes."""
-    arguments = dict(recipe["arguments"])
-    given = dict(arguments.pop("likelihood"))
-    likelihood = choose(LIKELIHOODS, given.pop("name"), "likelihood")(arguments["channels"], **given)
-    return choose(MODELS, recipe["builder"], "model")(**arguments, likelihood=likelihood)
+    return choose(MODELS, recipe["builder"], "model")(**recipe["arguments"])

@@ -76,8 +76,9 @@ Schedule = float | Callable[[float], float]
 class Objective:
     """The loss of a batch at a point of the training, for the loop to call.
 
-    beta and teacher_forcing: a number, or a callable of the epoch (fractional, from 0). A callable may have the
-    attributes `final` (its value once it has settled) and `warmup_epochs`; see training/schedules.py.
+    beta and teacher_forcing: a number, or a callable of the epoch (fractional, from 0). A callable beta has the
+    attributes `final`, its value once it has settled, which validation uses, and `warmup_epochs`, the epochs until
+    then, which early stopping waits for; seqae.training.schedules has some. OptionError where it has not.
     noise: "gaussian" (σ = noise_level, scaled units) or "masking" (share = noise_level hidden) for denoising
     (Vincent et al. 2008): the encoder sees the corrupted window, the loss the clean one.
     """
@@ -91,6 +92,11 @@ class Objective:
         noise_level: float = 0.2,
         teacher_forcing: Schedule = 0.0,
     ) -> None:
+        if callable(beta) and not (hasattr(beta, "final") and hasattr(beta, "warmup_epochs")):
+            raise OptionError(
+                "beta is a callable without the attributes final and warmup_epochs, so validation cannot know where it "
+                "settles. Use a schedule of seqae.training.schedules, or set them."
+            )
         self.beta = beta
         self.free_bits = free_bits
         self.corrupt = None if noise is None else choose(NOISES, noise, "noise")
@@ -127,7 +133,7 @@ class Objective:
     def evaluate(self, model: Autoencoder, batch: Batch, *, generator: torch.Generator | None = None) -> Terms:
         """Return the validation loss: clean input, free-running decoder, sampled z, beta where it settles."""
         output = model(batch.x, batch.observed, batch.condition, batch.lengths, sample=True, generator=generator)
-        beta = float(getattr(self.beta, "final", self.beta_at(0.0)))
+        beta = float(self.beta.final) if callable(self.beta) else self.beta  # type: ignore[attr-defined]
         return elbo(batch.x, output, observed=batch.observed, beta=beta, free_bits=self.free_bits)
 
 

@@ -244,8 +244,17 @@ def test_cut_in_time(lengths, validation, calibration):
             assert [len(piece) for piece in pieces[1:]] == [round(300 * s) for s in (validation, calibration) if s]
 
 
-def test_cut_by_whole_series_where_one_is_too_short():
-    panel = Panel(series(rows, name=f"{i}") for i, rows in enumerate([59, 100, 15, 100, 100, 30, 100, 20, 100, 100]))
+def test_short_series_of_a_panel_go_whole_into_the_fit():
+    panel = Panel(series(rows, name=f"{i}") for i, rows in enumerate([30, 500, 59, 60]))
+    parts = cut(panel, WINDOW, validation=0.1, calibration=0.2)
+    assert [part.names for part in parts] == [tuple("0123"), ("1", "3"), ("1", "3")]
+    assert [len(one) for one in parts.fit] == [30, 350, 59, 20]
+    assert [len(one) for one in parts.validation] == [50, 20]
+    assert [len(one) for one in parts.calibration] == [100, 20]
+
+
+def test_cut_by_whole_series_where_all_are_too_short():
+    panel = Panel(series(rows, name=f"{i}") for i, rows in enumerate([59, 50, 15, 40, 40, 30, 40, 20, 40, 40]))
     parts = cut(panel, WINDOW, validation=0.1, calibration=0.2)
     assert [part.names for part in parts] == [tuple("0123456"), ("7",), ("8", "9")]
     parts = cut(Panel(list(panel)[:3]), WINDOW, validation=0.01, calibration=0.01)
@@ -260,7 +269,7 @@ def test_cut_by_whole_series_where_one_is_too_short():
         ([15, 12], {}, r"pump has 15 rows; window=20 needs at least 20\. Use --window 15 or less\."),
         ([50], {}, r"pump has 50 rows; 3 parts .* of window=20 need 60\. Use --window 16 or less, --validation 0"),
         ([30, 90], {"validation": 0}, None),
-        ([30, 90], {}, r"pump has 30 rows; 3 parts"),
+        ([30, 50], {}, r"other 1 has 50 rows; 3 parts"),
         ([500], {"validation": 0.5, "calibration": 0.5}, "sum to less than 1"),
         ([500], {"validation": -0.1}, "from 0"),
     ],
@@ -608,6 +617,7 @@ def test_describe_is_json_and_tells_what_was_done(fitted):
         "channels": ["temp", "flow"],
         "scaler": "standard",
         "conditions": [],
+        "missing_rate": list(fitted.preparation.missing_rate),
         "step": {"text": "5min", "seconds": 300.0},
     }
     assert told["training_data"]["sha256"] == fingerprint(Panel([series()]))["sha256"]
@@ -665,7 +675,7 @@ def test_a_missing_value_can_be_scored_by_how_rarely_values_are_missing():
     today = values[200:300].copy()
     today[50:60, 0] = np.nan
     a, b = ignoring.score(today), scoring.score(today)
-    rates = [1 / 402, 41 / 402]
+    rates = [1 / 282, 29 / 282]  # of the 280 rows of the fit part
     for c, rate in enumerate(rates):
         lost = np.isnan(today[:, c])
         assert a.loc[lost, f"score_c{c}"].isna().all()
@@ -673,3 +683,104 @@ def test_a_missing_value_can_be_scored_by_how_rarely_values_are_missing():
         np.testing.assert_array_equal(a.loc[~lost, f"score_c{c}"], b.loc[~lost, f"score_c{c}"])
     with pytest.raises(OptionError, match="Use nll"):
         seqae.Detector(missing="score", scorer="squared_error")
+
+
+def test_rows_labelled_anomalous_do_not_make_missing_values_usual():
+    labels = np.arange(400) % 4 == 0
+    given = Series(series(400).values[:, :1], ("flow",), labels=labels)
+    detector = seqae.Detector(**QUICK).fit(given, epochs=1, labelled="exclude")
+    assert detector.preparation.missing_rate == (pytest.approx(1 / (280 * 3 / 4 + 2), rel=1e-6),)
+
+
+OPTIONS_OF_FIT = {
+    "batch_size": 7, "learning_rate": 0.0123, "optimizer": "adamw", "weight_decay": 0.02, "clip": 0.5,
+    "schedule": "plateau", "patience": 3, "max_time": 77.0, "precision": "float32", "seed": 5, "epochs": 2,
+}  # fmt: skip
+
+
+def test_every_option_of_fit_reaches_the_loop_and_the_objective(monkeypatch):
+    from seqae.anomaly import fitting
+
+    told = {}
+    real_fit, real_objective, real_windows = fitting.loop.fit, fitting.Objective, fitting.Preparation.windows
+
+    def spy_fit(model, data, **given):
+        told.update(given)
+        return real_fit(model, data, **given)
+
+    def spy_objective(**given):
+        told["objective_options"] = given
+        return real_objective(**given)
+
+    def spy_windows(self, panel, **given):
+        told.setdefault("windows", []).append(given)
+        return real_windows(self, panel, **given)
+
+    monkeypatch.setattr(fitting.loop, "fit", spy_fit)
+    monkeypatch.setattr(fitting, "Objective", spy_objective)
+    monkeypatch.setattr(fitting.Preparation, "windows", spy_windows)
+    detector = seqae.Detector(**QUICK | {"decoder_type": "output_as_input", "feedback": "output"})
+    detector.fit(
+        series(400), **OPTIONS_OF_FIT, beta=3.0, beta_schedule="cyclical", warmup=4.0, free_bits=0.05, noise="masking",
+        noise_level=0.35, teacher_forcing=0.6, forcing_schedule="linear", forcing_epochs=8.0, train_stride=3,
+        min_observed=0.25,
+    )  # fmt: skip
+    assert {name: told[name] for name in OPTIONS_OF_FIT} == OPTIONS_OF_FIT
+    objective = told["objective_options"]
+    assert (objective["free_bits"], objective["noise"], objective["noise_level"]) == (0.05, "masking", 0.35)
+    assert (objective["beta"].final, objective["beta"](0.0), objective["beta"](1.0)) == (3.0, 0.0, 1.5)
+    assert (objective["teacher_forcing"](0.0), objective["teacher_forcing"](4.0)) == (0.6, pytest.approx(0.3))
+    fit_windows = told["windows"][0]
+    assert (fit_windows["stride"], fit_windows["min_observed"], fit_windows["phase"]) == (3, 0.25, "random")
+
+
+def test_events_carry_the_rows_own_labels_or_the_time():
+    rows = series(400).to_frame().reset_index(drop=True).iloc[100:]  # row numbers 100 to 399
+    detector = seqae.Detector(**QUICK | {"alpha": 0.1}).fit(rows, epochs=1)
+    today = rows.copy()
+    today.iloc[200:210] += 50.0
+    found = detector.detect(today)
+    flagged = found.scores.index[found.scores["is_anomaly"]]
+    assert found.events["start"].min() == flagged.min() >= 100
+    stamped = today.reset_index(drop=True)
+    stamped.insert(0, "when", pd.date_range("2026-01-01", periods=300, freq="h"))
+    found = detector.detect(stamped)
+    assert found.scores["when"].tolist() == stamped["when"].tolist()
+    event = found.events.loc[found.events["score"].idxmax()]
+    assert stamped["when"][200] - pd.Timedelta("20h") <= event["start"] <= stamped["when"][200]
+
+
+def test_minmax_is_fitted_to_the_fit_part_unless_the_likelihood_has_bounds():
+    values = np.sin(np.arange(400) / 5)
+    values[390] = 50.0  # in the calibration part
+    options = QUICK | {"scaling": "minmax"}
+    narrow = seqae.Detector(**options).fit(values, epochs=1).preparation.scaler.width[0]
+    assert narrow == pytest.approx(2.0, abs=0.01)
+    whole = seqae.Detector(**options, likelihood="bernoulli").fit(values, epochs=1).preparation.scaler.width[0]
+    assert whole == pytest.approx(51.0, abs=0.01)
+
+
+def test_a_likelihood_with_arguments_survives_the_file_and_is_fitted_anew(tmp_path):
+    from seqae.nn.likelihoods import Normal
+
+    detector = seqae.Detector(**QUICK, likelihood={"name": "normal_fixed", "sigma": 0.1}).fit(series(400), epochs=1)
+    detector.save(tmp_path / "m.safetensors")
+    loaded = seqae.Detector.load(tmp_path / "m.safetensors").fit(series(400), epochs=1)
+    assert loaded.model.likelihood.sigma == 0.1
+    own = seqae.Detector(**QUICK, likelihood=Normal(series(400).values.shape[1]))
+    first = own.fit(series(400), epochs=2).history["epochs"][-1]["train_total"]
+    assert own.fit(series(400), epochs=2).history["epochs"][-1]["train_total"] == first
+
+
+def test_numbers_of_numpy_are_numbers_and_a_stride_has_an_end():
+    assert seqae.Detector(**QUICK | {"window": np.int64(16)}).fit(series(400), epochs=1).window == 16
+    with pytest.raises(OptionError, match="longer than window=20"):
+        seqae.Detector(window=20, stride=21)
+
+
+def test_series_of_one_panel_with_other_steps_are_noticed():
+    hours, days = (pd.date_range("2026-01-01", periods=200, freq=step) for step in ("h", "D"))
+    panel = {"a": pd.DataFrame({"x": np.sin(np.arange(200) / 4)}, index=hours)}
+    panel["b"] = panel["a"].set_axis(days, axis=0)
+    with pytest.warns(SeqaeWarning, match="has a row every"):
+        seqae.Detector(**QUICK).fit(panel, epochs=1)

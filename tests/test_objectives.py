@@ -231,6 +231,11 @@ def test_scheduled_teacher_forcing_is_off_in_validation():
     assert seeded[0] == seeded[1]
 
 
+def test_a_callable_beta_must_say_where_it_settles():
+    with pytest.raises(OptionError, match="final and warmup_epochs"):
+        Objective(beta=lambda epoch: min(1.0, epoch / 10))
+
+
 @pytest.mark.parametrize(
     "options", [{"free_bits": -1.0}, {"noise": "masking", "noise_level": 1.0}, {"noise": "salt"}, {"noise_level": -0.1}]
 )

@@ -89,3 +89,33 @@ def test_what_it_cannot_do_is_said(fitted):
         seqae.SequenceOutlierDetector(model="CVAE").fit(waves(100))
     with pytest.raises(ValueError, match="minimum of 6"):
         seqae.SequenceOutlierDetector().fit(waves(5))
+
+
+def test_every_parameter_reaches_the_detector(monkeypatch):
+    from seqae.anomaly import outlier
+
+    told = {}
+    real = outlier.Detector
+
+    class Spy:
+        def __new__(cls, **given):
+            told.update(given)
+            made = real(**given)
+            fit = made.fit
+
+            def spied(rows, **running):
+                told.update(running)
+                return fit(rows, **running)
+
+            made.fit = spied
+            return made
+
+    monkeypatch.setattr(outlier, "Detector", Spy)
+    parameters = {
+        "model": "AE", "cell": "lstm", "decoder_type": "output_as_input", "window": 12, "latent": 3, "hidden": 7,
+        "likelihood": "laplace", "scaling": "robust", "scorer": "absolute_error", "mode": "centred",
+        "threshold": "conformal", "alpha": 0.07, "epochs": 1, "batch_size": 9, "learning_rate": 0.004, "device": "cpu",
+    }  # fmt: skip
+    assert set(parameters) | {"random_state"} == set(seqae.SequenceOutlierDetector().get_params())
+    seqae.SequenceOutlierDetector(**parameters).fit(waves())
+    assert {name: told[name] for name in parameters} == parameters

@@ -53,7 +53,7 @@ class Detector:
         (see `seqae.models`), or model an Autoencoder of your own, trained in place. window: steps that it sees.
     condition: what a CVAE is told beforehand: "calendar", covariate columns, or both; None takes the calendar.
     scaling: how channels are brought to one scale (`seqae.scaling.SCALINGS`), fitted to what the model is fitted to;
-        minmax to all that is given to fit.
+        with a Bernoulli likelihood to all that is given to fit.
     scorer: what is strange about a value; mode: which windows give a step its score; missing: whether a missing value
         is ignored or scored; stride: steps between scored windows, None = window // 16 (causal: always 1). See
         `seqae.anomaly.scoring`.
@@ -117,7 +117,7 @@ class Detector:
         return next(self.model.parameters()).device
 
     def fit(
-        self, data: Any, *, epochs: int = 60, batch_size: int = 32, learning_rate: float = 3e-3,
+        self, data: Any, *, epochs: int = 50, batch_size: int = 32, learning_rate: float = 3e-3,
         optimizer: str = "adam", weight_decay: float = 0.0, clip: float | None = 1.0, schedule: str = "constant",
         patience: int | None = 10, max_time: float | None = None, beta: float = 1.0, beta_schedule: str = "linear",
         warmup: float = 10.0, free_bits: float = 0.0, noise: str | None = None, noise_level: float = 0.2,
@@ -174,7 +174,7 @@ class Detector:
 
         One row for each row of the data, on its own index; for a Series also for those that fill gaps of its time axis
         (`seqae.anomaly.pipeline.drop_inserted` takes them out). score: the mean of its score_<channel>, higher is
-        stranger; NaN, with coverage 0, where nothing could be scored. coverage: how many windows a score comes from.
+        stranger; NaN, with coverage 0, where nothing could be scored. coverage: windows that saw a value of it.
         After fit(calibration=0) p_value and is_anomaly are missing throughout. batch_size: windows at a time.
         """
         given = self._read(data)
@@ -190,7 +190,7 @@ class Detector:
         calibration, given = self._calibrated(), self._read(data)
         scores = self._score(given.panel, batch_size, progress)
         events = event_table(
-            given.panel, scores, calibration, named=not given.single,
+            given.panel, given.for_events(scores), calibration, named=not given.single,
             merge=self.options["merge"] if merge is None else merge,
             min_length=self.options["min_length"] if min_length is None else min_length,
         )  # fmt: skip
@@ -329,7 +329,7 @@ class Detector:
         folded = score_windows(
             self.model, windows, scorer=settings.part_of(SCORERS, self.options["scorer"], "scorer"),
             mode=self.options["mode"], batch_size=batch_size, progress=progress,
-            missing=MISSING[self.options["missing"]](np.array(self.training_data["missing_rate"])),
+            missing=MISSING[self.options["missing"]](np.array(self.preparation.missing_rate)),
         )  # fmt: skip
         return folded.split(windows.offsets)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Trained", "train"]
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from seqae.anomaly import settings
 from seqae.anomaly.pipeline import Parts, Preparation, cut
 from seqae.errors import DataError, OptionError, choose
 from seqae.models import MODELS, Autoencoder
+from seqae.nn.likelihoods import Likelihood
 from seqae.objectives import Objective
 from seqae.series import Panel
 from seqae.training import loop
@@ -45,8 +47,10 @@ def train(
     condition = default_condition(options["model"], options["condition"], panel)
     window, place = options["window"], resolve_device(device)
     parts = cut(panel, window, validation=validation, calibration=calibration)
-    scaled = panel if options["scaling"] in settings.RANGES else parts.fit
+    # A Bernoulli likelihood has no density outside [0, 1], so its range must hold what is held back, too.
+    scaled = panel if settings.is_bernoulli(options["likelihood"]) else parts.fit
     preparation = Preparation.fit(parts.fit, scaled, scaling=options["scaling"], condition=condition)
+    preparation.check_step(panel)
     model = build_model(options, len(panel.channels), preparation.conditions.size, seed)
     for name, part in parts._asdict().items():
         if part is not None:
@@ -87,6 +91,8 @@ def build_model(options: Mapping[str, Any], channels: int, condition: int, seed:
     if not isinstance(options["model"], str):
         return options["model"]
     arguments = {name: options[name] for name in settings.NETWORK}
+    if isinstance(arguments["likelihood"], Likelihood):  # its learned scales start anew with every fit
+        arguments["likelihood"] = copy.deepcopy(arguments["likelihood"])
     if settings.takes_condition(options["model"]):
         arguments |= {"condition": condition, "prior": options["prior"]}
     with torch.random.fork_rng(devices=[]):

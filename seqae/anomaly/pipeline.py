@@ -57,7 +57,20 @@ class Given(NamedTuple):
     def _own_rows(self, series: Series, table: pd.DataFrame) -> pd.DataFrame:
         if series.name not in self.rows:
             return table
-        return drop_inserted(table, series).set_axis(self.rows[series.name], axis=0)
+        kept, own = drop_inserted(table, series), self.rows[series.name]
+        answer = kept.set_axis(own, axis=0)
+        if series.index is not None and not kept.index.equals(own):  # the time axis was a column
+            answer.insert(0, str(kept.index.name or "time"), kept.index)
+        return answer
+
+    def for_events(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        """Return tables whose index says when an event was: the time axis, or else the table's own row labels."""
+        own = {
+            series.name: self.rows[series.name]
+            for series in self.panel
+            if series.index is None and series.name in self.rows
+        }
+        return {name: table.set_axis(own[name], axis=0) if name in own else table for name, table in tables.items()}
 
 
 def drop_inserted(table: pd.DataFrame, series: Series) -> pd.DataFrame:
@@ -135,9 +148,9 @@ def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: floa
     """Cut training data into parts that share no window.
 
     Each series is cut in time: first the fit part, then the shares `validation` and `calibration` of its rows (0: no
-    such part), each at least one window long. A panel with a series too short for that is cut by whole series instead:
-    the last ones, in the panel's order, calibrate; those before them validate; one at least each. DataError where
-    neither can be; OptionError for shares that leave nothing to fit.
+    such part), each at least one window long; series too short for that go whole into the fit. Where all are too short,
+    the panel is cut by whole series instead: the last ones, in the panel's order, calibrate; those before them
+    validate; one at least each. DataError where neither can be; OptionError for shares that leave nothing to fit.
     """
     shares = (validation, calibration)
     if min(shares) < 0 or not sum(shares) < 1:
@@ -147,21 +160,22 @@ def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: floa
         )
     require_rows(panel, window, "Use --window {rows} or less.")
     wanted = 1 + sum(share > 0 for share in shares)
-    short = next((series for series in panel if len(series) < wanted * window), None)
-    if short is None:
-        cuts = [_bounds(len(series), shares, window) for series in panel]
-        pieces = [
-            [series[low:high] for series, (low, high) in zip(panel, part, strict=True)]
-            for part in zip(*cuts, strict=True)
-        ]
+    if any(len(series) >= wanted * window for series in panel):
+        pieces: list[list[Series]] = [[], [], []]
+        for series in panel:
+            whole = [(0, len(series)), (0, 0), (0, 0)]
+            bounds = _bounds(len(series), shares, window) if len(series) >= wanted * window else whole
+            for piece, (low, high) in zip(pieces, bounds, strict=True):
+                piece.extend([series[low:high]] if high > low else [])
     elif len(panel) >= wanted:
         pieces = [list(panel)[low:high] for low, high in _bounds(len(panel), shares, 1)]
     else:
+        longest = max(panel, key=len)
         raise DataError(
-            f"{short.name} has {len(short)} rows; {wanted} parts (fit, validation, calibration) of window={window} "
-            f"need {wanted * window}. Use --window {len(short) // wanted} or less, --validation 0 or --calibration 0."
+            f"{longest.name} has {len(longest)} rows; {wanted} parts (fit, validation, calibration) of window={window} "
+            f"need {wanted * window}. Use --window {len(longest) // wanted} or less, --validation 0 or --calibration 0."
         )
-    fit, *others = (Panel(piece) if any(map(len, piece)) else None for piece in pieces)
+    fit, *others = (Panel(piece) if piece else None for piece in pieces)
     assert fit is not None
     return Parts(fit, *others)
 
@@ -196,6 +210,8 @@ class Preparation:
     channels: tuple[str, ...]
     scaler: Scaler
     conditions: Conditions
+    missing_rate: tuple[float, ...]
+    """Each channel's share of missing values, by the rule of succession: (missing + 1) / (rows + 2)."""
     step: Mapping[str, Any] | None = None
     """{"text": "5min", "seconds": 300.0}, seconds None for plain numbers; None without an even time axis."""
 
@@ -203,7 +219,9 @@ class Preparation:
     def fit(cls, panel: Panel, scaled: Panel, *, scaling: str, condition: str | Sequence[str] | None) -> Preparation:
         """Learn from the part that the model is fitted to; the scaling from `scaled`."""
         scaler = Scaler.fit(scaled, scaling, channels=panel.channels)
-        return cls(panel.channels, scaler, Conditions.fit(condition, panel), _step_document(panel[0].step))
+        return cls(
+            panel.channels, scaler, Conditions.fit(condition, panel), _missing(panel), _step_document(panel[0].step)
+        )
 
     def windows(self, panel: Panel, *, window: int, device: str | torch.device = "cpu", **options: Any) -> WindowSet:
         """Return the scaled windows of a panel with these channels; options: those of WindowSet."""
@@ -240,6 +258,7 @@ class Preparation:
             "channels": list(self.channels),
             "scaler": self.scaler.to_document(),
             "conditions": self.conditions.to_document(),
+            "missing_rate": list(self.missing_rate),
             "step": None if self.step is None else dict(self.step),
         }
 
@@ -251,9 +270,17 @@ class Preparation:
                 Scaler.from_document(document["scaler"]),
                 Conditions.from_document(document["conditions"]),
             )
-            return cls(tuple(document["channels"]), scaler, conditions, document["step"])
+            rates = tuple(map(float, document["missing_rate"]))
+            return cls(tuple(document["channels"]), scaler, conditions, rates, document["step"])
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"the model file's preparation cannot be read ({error}). Train it again.") from None
+
+
+def _missing(panel: Panel) -> tuple[float, ...]:
+    # Rows labelled anomalous do not count: labelled="exclude" has made them missing.
+    seen = [series.observed if series.labels is None else series.observed[~series.labels] for series in panel]
+    rows, lost = sum(map(len, seen)), np.sum([np.count_nonzero(~one, axis=0) for one in seen], axis=0)
+    return tuple(((lost + 1) / (rows + 2)).tolist())
 
 
 def _step_document(step: Step | None) -> dict[str, Any] | None:
@@ -267,23 +294,12 @@ def _same_step(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def fingerprint(panel: Panel) -> dict[str, Any]:
-    """Return what tells whether data are the same: series, rows, first and last stamp, SHA-256 of names and values.
-
-    With them each channel's share of missing values, by the rule of succession: (missing + 1) / (rows + 2).
-    """
+    """Return what tells whether data are the same: series, rows, first and last stamp, SHA-256 of names and values."""
     digest = hashlib.sha256()
     for series in panel:
         digest.update(repr((series.name, series.channels, series.values.shape)).encode())
         digest.update(np.where(series.observed, series.values, np.float32(np.nan)).tobytes())
-    rows = sum(map(len, panel))
-    missing = np.sum([np.count_nonzero(~series.observed, axis=0) for series in panel], axis=0)
-    return {
-        "series": len(panel),
-        "rows": rows,
-        **span(panel),
-        "sha256": digest.hexdigest(),
-        "missing_rate": ((missing + 1) / (rows + 2)).tolist(),
-    }
+    return {"series": len(panel), "rows": sum(map(len, panel)), **span(panel), "sha256": digest.hexdigest()}
 
 
 def span(panel: Panel) -> dict[str, str | None]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["NETWORK", "RANGES", "check", "columns", "part_of", "takes_condition", "to_document"]
+__all__ = ["NETWORK", "check", "columns", "is_bernoulli", "part_of", "takes_condition", "to_document"]
 
 import inspect
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, TypeVar
 
 from seqae.anomaly.scoring import MISSING, MODES, SCORERS, nll
 from seqae.anomaly.thresholds import THRESHOLDS
 from seqae.errors import OptionError, choose
 from seqae.models import MODELS, Autoencoder
-from seqae.nn.likelihoods import LIKELIHOODS
+from seqae.nn.likelihoods import LIKELIHOODS, Bernoulli
 from seqae.scaling import SCALINGS
 
 V = TypeVar("V")
@@ -20,8 +21,12 @@ V = TypeVar("V")
 NETWORK = ("latent", "hidden", "cell", "decoder_type", "layers", "bidirectional", "feedback", "reverse", "likelihood")
 UNIT_SCALINGS = ("minmax", "none")
 """The scalings under which data can lie in [0, 1], as a Bernoulli likelihood needs."""
-RANGES = ("minmax",)
-"""The scalings by bounds, which the held-back parts must lie in too: they are fitted to all of the training data."""
+
+
+def is_bernoulli(likelihood: Any) -> bool:
+    """Tell whether a likelihood, given by name, by name with arguments or itself, has no density outside [0, 1]."""
+    name = likelihood.get("name") if isinstance(likelihood, Mapping) else likelihood
+    return name == "bernoulli" or isinstance(likelihood, Bernoulli)
 
 
 def part_of(menu: Mapping[str, V], given: str | V, what: str) -> V:
@@ -52,7 +57,7 @@ def check(options: Mapping[str, Any]) -> None:
         value, least = options[name], 0 if name == "merge" else 1
         if name == "stride" and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise OptionError(f"{name}={value!r} is not possible. Give a whole number of at least {least}.")
     for name, menu in (("scorer", SCORERS), ("threshold", THRESHOLDS), ("likelihood", LIKELIHOODS)):
         part_of(menu, options[name], name)
@@ -67,6 +72,11 @@ def check(options: Mapping[str, Any]) -> None:
         raise OptionError(f"alpha={options['alpha']!r} is the share of false alarms: give a number between 0 and 0.5.")
     if options["mode"] == "causal" and options["stride"] not in (None, 1):
         raise OptionError(f"mode causal scores every step, so its stride is 1; got stride={options['stride']}.")
+    if options["stride"] is not None and options["stride"] > options["window"]:
+        raise OptionError(
+            f"stride={options['stride']} is longer than window={options['window']}: rows between windows would have no "
+            "score. Use a stride of at most the window."
+        )
     conditional, model = takes_condition(options["model"]), options["model"]
     if not conditional and options["condition"]:
         raise OptionError(
@@ -74,7 +84,7 @@ def check(options: Mapping[str, Any]) -> None:
         )
     if not conditional and options["prior"] != "standard":
         raise OptionError(f"prior {options['prior']!r} needs a condition, and a {model} has none. Use --model CVAE.")
-    if options["likelihood"] == "bernoulli" and options["scaling"] not in UNIT_SCALINGS:
+    if is_bernoulli(options["likelihood"]) and options["scaling"] not in UNIT_SCALINGS:
         raise OptionError(
             f"the Bernoulli likelihood needs values in [0, 1], which scaling {options['scaling']} does not give. "
             "Use --scaling minmax, --scaling none for data that lies there already, or --likelihood normal."
@@ -93,7 +103,11 @@ def to_document(options: Mapping[str, Any], model: Autoencoder) -> dict[str, Any
     if model.recipe is not None:
         arguments = model.recipe["arguments"]
         named |= {name: arguments[name] for name in NETWORK} | {"prior": arguments.get("prior", "standard")}
-        named |= {"model": model.recipe["builder"], "likelihood": arguments["likelihood"]["name"]}
+        likelihood = arguments["likelihood"]
+        named |= {
+            "model": model.recipe["builder"],
+            "likelihood": likelihood if len(likelihood) > 1 else likelihood["name"],
+        }
     named["scorer"] = name_of(SCORERS, named["scorer"], "scorer")
     named["threshold"] = name_of(THRESHOLDS, named["threshold"], "threshold")
     condition = named["condition"]

@@ -45,7 +45,7 @@ def fit(
     *,
     objective: Any = None,
     validation: Windows | None = None,
-    epochs: int = 60,
+    epochs: int = 50,
     batch_size: int = 32,
     optimizer: str | Callable[..., optim.Optimizer] = "adam",
     learning_rate: float = 3e-3,
@@ -161,7 +161,10 @@ class _Loop:
         for retries_left in reversed(range(RETRIES + 1)):
             tried = rate * state.rate_factor
             try:
-                return self.attempt(tried, halt)
+                record = self.attempt(tried, halt)
+                if record is None and state.history:  # the weights are those of the last complete epoch
+                    state.restore(*before)
+                return record
             except _NotFiniteError as error:
                 where = f"the {error} was not finite in epoch {state.epoch + 1}, at learning rate {tried:g}"
                 factor = state.rate_factor / 2.0
