@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["fit", "new_detector", "summary"]
 
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from seqae.anomaly.detector import Detector
 from seqae.cli.command import Session
 from seqae.cli.options import NETWORK, SCORING, TRAINING
 from seqae.cli.reading import reading_of
-from seqae.errors import TrainingError
+from seqae.errors import SeqaeWarning
 from seqae.series import Panel, Series
 from seqae.training.devices import device_name
 
@@ -46,7 +47,11 @@ def fit(
     session.detail(f"trained {weights} weights on {device_name(detector.device)}, torch {version('torch')}")
     detector.reading = {} if data is None else reading_of(settings)
     if not detector.history["epochs"]:
-        raise TrainingError("not one epoch was completed, so there is no model. Give it more time.")
+        warnings.warn(
+            "not one epoch was completed: the model is what its first steps made of it. Give it more time.",
+            SeqaeWarning,
+            stacklevel=2,
+        )
 
 
 def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[str]:
@@ -61,15 +66,19 @@ def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[s
     yield f"  data         {many}{data['rows']} rows of {width} ({listed}){span}"
     parts = ", ".join(f"{rows} {part}" for part, rows in data["parts"].items() if rows)
     yield f"  rows         {parts}; in windows of {detector.window}"
-    epochs, best = history["epochs"], history["epochs"][history["best_epoch"] - 1]
-    yield (
-        f"  epochs       {len(epochs)} in {history['seconds']:.0f} s ({STOPPED[history['stopped']]}); "
-        f"the best was epoch {best['epoch']}"
-    )
-    part = "validation" if "validation_per_value" in best else "train"
-    # the total has β and free bits in it, the bound has not
-    bound = best[f"{part}_per_value"] * (best[f"{part}_reconstruction"] + best[f"{part}_kl"]) / best[f"{part}_total"]
-    yield f"  loss         {bound:.4f} nats per value ({part}, -ELBO)"
+    epochs = history["epochs"]
+    ended = f"{len(epochs)} in {history['seconds']:.0f} s ({STOPPED[history['stopped']]})"
+    if not epochs:
+        yield f"  epochs       {ended}"
+    else:
+        best = epochs[history["best_epoch"] - 1]
+        yield f"  epochs       {ended}; the best was epoch {best['epoch']}"
+        part = "validation" if "validation_per_value" in best else "train"
+        # the total has β and free bits in it, the bound has not
+        bound = (
+            best[f"{part}_per_value"] * (best[f"{part}_reconstruction"] + best[f"{part}_kl"]) / best[f"{part}_total"]
+        )
+        yield f"  loss         {bound:.4f} nats per value ({part}, -ELBO)"
     if detector.calibration is None:
         yield "  threshold    none: no rows were held back to calibrate on"
         return

@@ -189,7 +189,12 @@ def _limit(*, again: bool) -> Group:
 
 SCORING = Group(
     _score("scorer", one_of(SCORERS), "What is strange about a value.", "--score", "--scorer"),
-    _score("mode", one_of(MODES), "Which windows give a step its score; causal uses only the past."),
+    _score(
+        "mode",
+        one_of(MODES),
+        "Whose error is a step's score: all windows that see it (overlap: smooth, blurs by up to a window), the one "
+        "that ends there (causal: only the past, exact onsets), or the one around it (centred).",
+    ),
     _score("missing", one_of(MISSING), "Whether a missing value is part of the score: strange where it is rare."),
     _score("stride", SIZE, "Steps between scored windows.", show_default="a sixteenth of the window; 1 for causal"),
     *_limit(again=False).options,

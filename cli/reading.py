@@ -64,9 +64,11 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
         inserted = 0 if series.present is None else int((~series.present).sum())
         missing = float((~series.observed).mean())
         session.detail(
-            f"read {series.name}: {len(series)} rows{step} ({inserted} of them put in for gaps), "
+            f"read {series.name}: {len(series)} rows{step}, "
             f"{missing:.1%} of the values of {', '.join(series.channels)} missing"
         )
+        if inserted:
+            session.say(f"{series.name}: {inserted} steps of its time axis have no row; they count as missing.")
     return given
 
 
@@ -102,7 +104,16 @@ def found_by(detector: Detector, given: Series | Panel, session: Session, settin
     running = {"batch_size": settings["batch_size"], "progress": session.progress}
     if detector.calibration is not None:
         rules = {name: settings[name] for name in ("merge", "min_length")}
-        return detector.detect(given, **rules, **running)
+        found = detector.detect(given, **rules, **running)
+        threshold = detector.calibration.threshold
+        if math.isinf(threshold.value):
+            warnings.warn(
+                f"nothing can be flagged: the threshold at alpha {threshold.alpha:g} is out of reach of "
+                f"{len(threshold.scores)} calibration scores. Give a larger --alpha, or more rows by --calibrate.",
+                SeqaeWarning,
+                stacklevel=2,
+            )
+        return found
     warnings.warn(
         "this model was trained with --calibration 0 and has no threshold: nothing is flagged. Give normal data with "
         "--calibrate.",

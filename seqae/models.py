@@ -158,8 +158,8 @@ class Autoencoder(nn.Module):
             return None
         if not (self.decoder.feeds_mean and self.likelihood.linear):
             raise OptionError(
-                "teacher forcing feeds the true value back, so it needs a decoder_type that feeds back, "
-                "feedback 'output', and a likelihood on the data's own scale (not Bernoulli)."
+                "teacher forcing feeds the true value back. Use decoder_type concat_output_latent or output_as_input, "
+                "feedback output, and a likelihood on the data's own scale (not bernoulli)."
             )
         return chance((*x.shape[:2], 1), rate, x.device, generator) & observed
 
@@ -226,7 +226,7 @@ def AE(
     channels: int,
     latent: int = 8,
     hidden: int = 64,
-    cell: str = "gru",
+    cell: str = "lstm",
     decoder_type: str = "repeat_latent",
     layers: int = 1,
     bidirectional: bool = False,
@@ -243,7 +243,7 @@ def VAE(
     channels: int,
     latent: int = 8,
     hidden: int = 64,
-    cell: str = "gru",
+    cell: str = "lstm",
     decoder_type: str = "repeat_latent",
     layers: int = 1,
     bidirectional: bool = False,
@@ -261,7 +261,7 @@ def CVAE(
     condition: int,
     latent: int = 8,
     hidden: int = 64,
-    cell: str = "gru",
+    cell: str = "lstm",
     decoder_type: str = "repeat_latent",
     layers: int = 1,
     bidirectional: bool = False,

@@ -178,7 +178,8 @@ def test_every_failure_is_one_line_and_an_exit_code(program, monkeypatch, proble
 def test_verbose_says_what_was_read_and_what_computed(fresh):
     pump(400, gap=4).to_csv(fresh.folder / "gap.csv", index=False)
     fresh("-v", "train", "gap.csv", *QUICK, "-o", "run")
-    assert "read gap: 400 rows, one every 10min (4 of them put in for gaps), 1.0% of the values of temp" in fresh.stderr
+    assert "read gap: 400 rows, one every 10min, 1.0% of the values of temp" in fresh.stderr
+    assert "gap: 4 steps of its time axis have no row" in fresh.stderr
     assert f"weights on cpu ({torch.get_num_threads()} threads)" in fresh.stderr
 
 
@@ -208,7 +209,7 @@ def test_train_tells_what_it_did_and_leaves_a_run_folder(fresh):
     out = fresh("train", "pump.csv", *QUICK, "--model", "CVAE", "-o", "runs/new")
     assert out == ""
     said = fresh.stderr
-    assert "CVAE (gru, repeat_latent) trained on pump" in said
+    assert "CVAE (lstm, repeat_latent) trained on pump" in said
     assert "600 rows of 3 channels (temperature, pressure, flow), 2024-03-04 00:00:00 to 2024-03-08 03:50:00" in said
     assert "420 fit, 60 validation, 120 calibration; in windows of 16" in said
     assert "2 in " in said
@@ -338,7 +339,8 @@ def test_every_row_comes_back_in_its_order_with_its_time_and_the_library_s_score
 
 def test_scores_go_to_stdout_as_csv_or_json_and_messages_to_stderr(program):
     text = program("score", "runs/pump", "today.csv")
-    assert program.stderr.count("\n") == 1
+    assert program.stderr.startswith("today: 7 steps of its time axis have no row")
+    assert program.stderr.count("\n") == 2
     rows = json.loads(program("score", "runs/pump", "today.csv", "--json"))
     csv = table(text)
     assert [row["timestamp"] for row in rows] == csv["timestamp"].tolist()

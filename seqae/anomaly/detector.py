@@ -65,7 +65,7 @@ class Detector:
     """
 
     def __init__(
-        self, *, model: str | Autoencoder = "VAE", cell: str = "gru", decoder_type: str = "repeat_latent",
+        self, *, model: str | Autoencoder = "VAE", cell: str = "lstm", decoder_type: str = "repeat_latent",
         window: int = 64, latent: int = 8, hidden: int = 64, layers: int = 1, bidirectional: bool = False,
         feedback: str = "hidden", reverse: bool = False, likelihood: str | Likelihood = "normal",
         prior: str = "standard", condition: str | Sequence[str] | None = None, scaling: str = "standard",

@@ -35,7 +35,7 @@ class SequenceOutlierDetector(OutlierMixin, BaseEstimator):
     """
 
     def __init__(
-        self, *, model: str = "VAE", cell: str = "gru", decoder_type: str = "repeat_latent", window: int | None = None,
+        self, *, model: str = "VAE", cell: str = "lstm", decoder_type: str = "repeat_latent", window: int | None = None,
         latent: int = 4, hidden: int = 32, likelihood: str = "normal", scaling: str = "standard", scorer: str = "nll",
         mode: str = "overlap", threshold: str = "quantile", alpha: float = 0.01, epochs: int = 50, batch_size: int = 32,
         learning_rate: float = 3e-3, device: str = "auto", random_state: int | np.random.RandomState | None = None,
