@@ -524,3 +524,15 @@ def test_a_reader_that_goes_away_is_no_error(trained):
     os.close(write)
     assert result.returncode == 141
     assert result.stderr == ""
+
+
+def test_a_run_too_short_for_one_epoch_leaves_a_usable_model_and_says_so(fresh, tmp_path):
+    fresh("train", "pump.csv", *QUICK, "--max-time", "0.000001", "-o", "run")
+    assert "not one epoch was completed" in fresh.stderr
+    assert "0 in 0 s (stopped by --max-time)" in fresh.stderr
+    assert Detector.load(tmp_path / "run/model.safetensors").calibration is not None
+
+
+def test_a_threshold_out_of_reach_is_said_when_scoring(program):
+    program("score", "runs/pump", "today.csv", "--alpha", "0.0001")
+    assert "nothing can be flagged: the threshold at alpha 0.0001 is out of reach" in program.stderr
