@@ -8,9 +8,9 @@ from __future__ import annotations
 
 __all__ = ["AE", "CVAE", "MODELS", "VAE", "Autoencoder", "Output", "build"]
 
+import operator
 from collections.abc import Callable, Mapping
-from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor, distributions, nn
@@ -193,9 +193,8 @@ def _autoencoder(
     condition: int = 0,
     prior: str | None = None,
 ) -> Autoencoder:
-    for name, value in {"channels": channels, "latent": latent, "hidden": hidden, "layers": layers}.items():
-        if not isinstance(value, Integral) or value < 1:
-            raise OptionError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    sizes = {"channels": channels, "latent": latent, "hidden": hidden, "layers": layers}
+    channels, latent, hidden, layers = (_size(name, value) for name, value in sizes.items())
     emission = _likelihood(likelihood, channels)
     encoder = RecurrentEncoder(
         channels=channels, condition=condition, hidden=hidden, cell=cell, layers=layers, bidirectional=bidirectional
@@ -210,8 +209,8 @@ def _autoencoder(
     )  # fmt: skip
     model = Autoencoder(encoder, between, decoder, emission, condition=condition)
     arguments: dict[str, Any] = {
-        "channels": int(channels), "latent": int(latent), "hidden": int(hidden), "cell": cell,
-        "decoder_type": decoder_type, "layers": int(layers), "bidirectional": bidirectional,
+        "channels": channels, "latent": latent, "hidden": hidden, "cell": cell,
+        "decoder_type": decoder_type, "layers": layers, "bidirectional": bidirectional,
         "feedback": feedback, "reverse": reverse, "likelihood": _likelihood_recipe(emission),
     }  # fmt: skip
     if condition:
@@ -274,7 +273,7 @@ def CVAE(
 
     prior: "standard" for N(0, I), "conditional" for a learned p(z | c).
     """
-    if not isinstance(condition, Integral) or condition < 1:
+    if condition < 1:
         raise OptionError(
             f"a CVAE needs a condition at least 1 wide; got {condition!r}. Use a VAE where there is none."
         )
@@ -284,12 +283,22 @@ def CVAE(
 MODELS: dict[str, Callable[..., Autoencoder]] = {"AE": AE, "VAE": VAE, "CVAE": CVAE}
 
 
+def _size(name: str, value: SupportsIndex) -> int:
+    try:
+        size = operator.index(value)
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise OptionError(f"{name} must be a whole number of at least 1; got {value!r}.")
+    return size
+
+
 def _likelihood(given: str | Mapping[str, Any] | Likelihood, channels: int) -> Likelihood:
     """Return a likelihood from its name, its name with arguments ({"name": "normal_fixed", "sigma": 0.1}) or itself."""
     if isinstance(given, Likelihood):
         return given
     named = {"name": given} if isinstance(given, str) else dict(given)
-    return choose(LIKELIHOODS, named.pop("name", None), "likelihood")(channels, **named)
+    return choose(LIKELIHOODS, named.pop("name", ""), "likelihood")(channels, **named)
 
 
 def _likelihood_recipe(likelihood: Likelihood) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ class Objective:
     def evaluate(self, model: Autoencoder, batch: Batch, *, generator: torch.Generator | None = None) -> Terms:
         """Return the validation loss: clean input, free-running decoder, sampled z, beta where it settles."""
         output = model(batch.x, batch.observed, batch.condition, batch.lengths, sample=True, generator=generator)
-        beta = float(self.beta.final) if callable(self.beta) else self.beta  # type: ignore[attr-defined]
+        beta = float(self.beta.final) if callable(self.beta) else self.beta
         return elbo(batch.x, output, observed=batch.observed, beta=beta, free_bits=self.free_bits)
 
 
