@@ -15,7 +15,7 @@ from seqae.series import Panel, Series
 WINDOW = 20
 # Windows that share a batch share matrix products, whose summation order depends on the batch's size.
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
-QUICK = {"window": WINDOW, "hidden": 8, "latent": 2, "alpha": 0.05}
+QUICK = {"window": WINDOW, "cell": "gru", "hidden": 8, "latent": 2, "alpha": 0.05}
 SHORT = {"epochs": 2, "device": "cpu"}
 
 
@@ -586,7 +586,7 @@ def test_samples_under_a_condition():
 
 @pytest.mark.parametrize("options", [{}, {"mode": "causal", "model": "AE", "cell": "lstm", "scorer": "absolute_error"}])
 def test_a_saved_detector_is_the_same_detector(tmp_path, options):
-    detector = seqae.Detector(**QUICK, **options).fit(series(300), **SHORT)
+    detector = seqae.Detector(**QUICK | options).fit(series(300), **SHORT)
     detector.reading = {"time": "stamp", "tz": "UTC"}
     detector.save(tmp_path / "model.safetensors")
     loaded = seqae.Detector.load(tmp_path / "model.safetensors")

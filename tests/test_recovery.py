@@ -21,7 +21,7 @@ FLOORS = {
     "frequency_change": 0.95,
     "amplitude_change": 0.95,
     "flatline": 0.9,
-    "missing_pattern": 0.99,
+    "missing_pattern": 0.95,
     "channel_decoupling": 0.7,
 }
 
