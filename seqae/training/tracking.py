@@ -262,7 +262,7 @@ def _picture(x: Tensor, observed: Tensor, mean: Tensor, most: int = 4) -> NDArra
         for channel, axis in enumerate(axes):
             given = torch.where(observed[row], x[row], torch.nan)[:, channel]
             axis.plot(given.float().cpu().numpy(), color="0.4", linewidth=1.0, label="data")
-            axis.plot(mean[row, :, channel].float().cpu().numpy(), color="C3", linewidth=1.0, label="reconstruction")
+            axis.plot(mean[row, :, channel].float().cpu().numpy(), color="C3", linewidth=1.5, label="reconstruction")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
