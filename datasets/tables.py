@@ -5,35 +5,23 @@ from __future__ import annotations
 __all__ = ["read_csv", "read_parquet", "read_table"]
 
 import csv
-import gzip
 import io
 import os
 import re
-import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from seqae.datasets.content import PathLike, content_of, text_of
 from seqae.errors import DataError, OptionError
 from seqae.series import Panel, Series, TableOptions, from_table
 from seqae.timeaxis import Origin
 
-PathLike = str | os.PathLike[str]
-
 _ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq")
-_OTHER_FORMATS = {
-    b"PAR1": "a Parquet file: use read_parquet, or give it the ending .parquet",
-    b"PK\x03\x04": "a ZIP or Excel file: save it as CSV",
-    b"\xfd7zXZ": "an xz file: unpack it, or pack it with gzip",
-    b"BZh": "a bzip2 file: unpack it, or pack it with gzip",
-    b"\x28\xb5\x2f\xfd": "a zstd file: unpack it, or pack it with gzip",
-    b"\x89HDF": "an HDF5 file: write it as CSV or Parquet",
-}
 _BLOCK = 1 << 24
 
 
@@ -69,29 +57,17 @@ def read_csv(
     Gaps of the time axis become rows of missing values with present=False; every other row is the file's, in its order.
     Raises DataError and TimeAxisError, which name the file's line (the header is line 1), and OptionError.
     """
-    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-    usable = len(delimiter) == 1 and delimiter.isascii() and delimiter not in {'"', "\r", "\n", decimal}
-    if not usable or decimal not in {".", ","}:
-        raise OptionError(
-            f"--delimiter {delimiter!r} with --decimal {decimal!r} cannot be read. Use one character, such as ';', "
-            "and '.' or ',' for decimals, not the same for both."
-        )
-    shown = "standard input" if os.fspath(path) == "-" else Path(path).name
-    data = _text_bytes(_content(path, shown), shown)
+    delimiter = settled_delimiter(delimiter, decimal)
+    shown = shown_name(path)
+    data = text_of(content_of(path, shown), shown)
     as_text = [one for one in (id, time if time_format else None) if isinstance(one, str)]
-    frame, nameless, origin = _parse(data, shown, delimiter, decimal, as_text)
-    listed = [time, id, label, *_listed(columns), *_listed(drop), *_listed(covariates)]
-    for column in nameless:
-        if column not in listed and is_numeric_dtype(frame[column].dtype):
-            raise DataError(
-                f"{shown}: {column} has no name in the header and holds numbers such as {frame[column].iloc[0]}. "
-                f"Name it there, or use --drop {column!r}."
-            )
+    frame, nameless, lines = parse_rows(data, shown, delimiter, decimal, as_text)
+    refuse_nameless(frame, nameless, [time, id, label, *listed(columns), *listed(drop), *listed(covariates)], shown)
     panel = from_table(
         frame,
         id=id,
-        name=name or _stem(path),
-        origin=origin,
+        name=name or stem(path),
+        origin=Origin(shown, lambda row: f"line {lines[row]}"),
         time=time,
         columns=columns,
         drop=drop,
@@ -120,14 +96,14 @@ def read_parquet(
     except ImportError as problem:
         raise OptionError("Reading Parquet needs pyarrow, which is missing: pip install pyarrow.") from problem
     shown = Path(path).name
-    content = _content(path, shown)
+    content = content_of(path, shown)
     if not content:
         raise DataError(f"{shown} is empty. Give a Parquet file with rows.")
     try:
         frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
     except (ValueError, OSError) as problem:
         raise DataError(f"{shown} is no Parquet file, or is cut short. Write it anew, or read it as CSV.") from problem
-    panel = from_table(frame, id=id, name=name or _stem(path), origin=Origin(shown), **options)
+    panel = from_table(frame, id=id, name=name or stem(path), origin=Origin(shown), **options)
     return panel[0] if id is None else panel
 
 
@@ -163,89 +139,59 @@ def _read_file(path: PathLike, options: dict[str, Any]) -> Series | Panel:
     return read_csv(path, **options)
 
 
-def _listed(given: Sequence[str] | str | None) -> Sequence[str]:
+def shown_name(path: PathLike) -> str:
+    """Return what a file is called in messages."""
+    return "standard input" if os.fspath(path) == "-" else Path(path).name
+
+
+def settled_delimiter(delimiter: str, decimal: str) -> str:
+    """Return the character that parts fields; OptionError where it or the decimal sign cannot be read."""
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    usable = len(delimiter) == 1 and delimiter.isascii() and delimiter not in {'"', "\r", "\n", decimal}
+    if not usable or decimal not in {".", ","}:
+        raise OptionError(
+            f"--delimiter {delimiter!r} with --decimal {decimal!r} cannot be read. Use one character, such as ';', "
+            "and '.' or ',' for decimals, not the same for both."
+        )
+    return delimiter
+
+
+def refuse_nameless(frame: pd.DataFrame, nameless: list[str], named: Sequence[Any], shown: str) -> None:
+    """Raise DataError for a column of numbers that neither the header nor an option names."""
+    for column in nameless:
+        if column not in named and is_numeric_dtype(frame[column].dtype):
+            raise DataError(
+                f"{shown}: {column} has no name in the header and holds numbers such as {frame[column].iloc[0]}. "
+                f"Name it there, or use --drop {column!r}."
+            )
+
+
+def listed(given: Sequence[str] | str | None) -> Sequence[str]:
+    """Return column names from one or several."""
     return [given] if isinstance(given, str) else given or []
 
 
-def _stem(path: PathLike) -> str:
+def stem(path: PathLike) -> str:
+    """Return what a file's series is called: its name without ending, or series for standard input."""
     name = Path(path).name
     ending = next((ending for ending in _ENDINGS if name.lower().endswith(ending)), "")
     return "series" if name == "-" else name[: len(name) - len(ending)] or name
 
 
-# ---- bytes ----
-
-
-def _content(path: PathLike, shown: str) -> bytes:
-    """Return what is in the file, unpacked."""
-    if os.fspath(path) == "-":
-        content = sys.stdin.buffer.read()
-    else:
-        try:
-            content = Path(path).read_bytes()
-        except FileNotFoundError as problem:
-            raise DataError(f"There is no file {os.fspath(path)}. Check the path.") from problem
-        except IsADirectoryError as problem:
-            raise DataError(
-                f"{shown} is a folder. Use read_table for one series per file, or name a file."
-            ) from problem
-        except OSError as problem:
-            raise DataError(
-                f"{shown} cannot be read: {problem.strerror}. Check the path and its permissions."
-            ) from problem
-    if content[:2] != b"\x1f\x8b":
-        if shown.lower().endswith(".gz") and content:
-            raise DataError(f"{shown} is not gzip, though it ends in .gz. Rename it, or pack it with gzip.")
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as problem:
-        raise DataError(f"{shown} is a gzip file that is cut short or damaged. Copy or pack it again.") from problem
-
-
-def _text_bytes(content: bytes, shown: str) -> bytes:
-    """Return UTF-8 text without byte order mark, with line ends of \\n or \\r\\n."""
-    for magic, cure in _OTHER_FORMATS.items():
-        if content.startswith(magic):
-            raise DataError(f"{shown} is not CSV but {cure}.")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content[:4096]:
-        _refuse_encoding(shown, "UTF-16", "it has zero bytes or a UTF-16 mark")
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    if not content.isascii():
-        try:
-            content.decode("utf-8")
-        except UnicodeDecodeError as problem:
-            # The bytes that Windows' code page leaves undefined.
-            likely = "ISO-8859-1" if re.search(rb"[\x81\x8d\x8f\x90\x9d]", content) else "CP1252"
-            line = content.count(b"\n", 0, problem.start) + 1
-            _refuse_encoding(shown, likely, f"byte 0x{content[problem.start]:02x} in line {line} is not")
-    if b"\n" not in content and b"\r" in content:
-        content = content.replace(b"\r", b"\n")
-    if not content.strip():
-        raise DataError(f"{shown} is empty. Give a CSV file with a header line and rows.")
-    return content
-
-
-def _refuse_encoding(shown: str, likely: str, why: str) -> NoReturn:
-    raise DataError(
-        f"{shown} is not UTF-8: {why}. It is likely {likely}: convert it with "
-        f"iconv -f {likely} -t UTF-8 {shown} > utf8.csv."
-    )
-
-
 # ---- rows ----
 
 
-def _parse(
-    data: bytes, shown: str, delimiter: str, decimal: str, as_text: Sequence[str]
-) -> tuple[pd.DataFrame, list[str], Origin]:
-    """Return the table, its columns that the header has no name for, and where its rows lie in the file.
+def parse_rows(
+    data: bytes, shown: str, delimiter: str, decimal: str, as_text: Sequence[str], *, before: int = 0
+) -> tuple[pd.DataFrame, list[str], np.ndarray]:
+    """Return the table, its columns that the header has no name for, and the line of each of its rows in the file.
 
-    Every row has as many fields as the header. A column with neither a name nor a value is nothing.
+    Every row has as many fields as the header. A column with neither a name nor a value is nothing. before: lines of
+    the file that the data begin after.
     """
-    header = _header(data, shown, delimiter)
+    header = read_header(data, shown, delimiter)
     names = [name or f"column-{number}" for number, name in enumerate(header, start=1)]
-    lines = _row_lines(data, shown, delimiter, len(names))
+    lines = row_lines(data, shown, delimiter, len(names), before)
     single = len(names) == 1  # there a blank line is a missing value, not nothing
     try:
         frame = pd.read_csv(
@@ -267,10 +213,11 @@ def _parse(
         raise DataError(f"{shown} has a header and no rows. Give at least one row.")
     frame = frame.drop(columns=[name for name in names if name not in header and frame[name].isna().all()])
     nameless = [name for name in frame.columns if name not in header]
-    return frame, nameless, Origin(shown, lambda row: f"line {lines[0] + 1 + row if single else lines[row + 1]}")
+    return frame, nameless, lines[0] + 1 + np.arange(len(frame)) if single else lines[1:]
 
 
-def _header(data: bytes, shown: str, delimiter: str) -> list[str]:
+def read_header(data: bytes, shown: str, delimiter: str) -> list[str]:
+    """Return the names of the columns; DataError where the first line is no header, or of another delimiter."""
     names = [name.strip() for name in next(_records(data, shown, delimiter))[1]]
     if len(names) == 1:
         for other, spelled in ((";", "';'"), ("\t", "tab"), ("|", "'|'"), (",", "','")):
@@ -292,30 +239,31 @@ def _is_value(text: str) -> bool:
     return re.fullmatch(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?|\d{4}-\d\d-\d\d.*", text) is not None
 
 
-def _records(data: bytes, shown: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(data: bytes, shown: str, delimiter: str, before: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Yield the line that each record begins in, from 1, and its fields; blank lines are no records."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline="")
     reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
-    line = 1
+    line = before + 1
     try:
         for fields in reader:
             if len(fields) > 1 or any(map(str.strip, fields)):
                 yield line, fields
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
     except csv.Error as problem:
         raise DataError(f"{shown} cannot be read as CSV from line {line} on: {problem}. Check its quotes.") from problem
 
 
-def _row_lines(data: bytes, shown: str, delimiter: str, width: int) -> np.ndarray:
+def row_lines(data: bytes, shown: str, delimiter: str, width: int, before: int = 0) -> np.ndarray:
     """Return the line of the header and of every row; DataError where one has more or fewer fields than the header.
 
     pandas would fill short rows and drop what is too long without a word.
     """
     if b'"' in data:
-        found = [(line, len(fields)) for line, fields in _records(data, shown, delimiter)]
+        found = [(line, len(fields)) for line, fields in _records(data, shown, delimiter, before)]
         lines, fields = np.array(found, dtype=np.int64).T
     else:
         lines, fields = _count_fields(data, delimiter)
+        lines += before
     wrong = fields != width
     if wrong.any():
         at = int(wrong.argmax())

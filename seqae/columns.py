@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["GRID_OPTIONS", "Columns", "TableOptions", "read_columns", "warn_of_rounding"]
+__all__ = ["GRID_OPTIONS", "Columns", "Ranges", "TableOptions", "joined", "read_columns", "warn_of_rounding"]
 
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
@@ -57,8 +57,43 @@ class Columns:
     groups: list[tuple[Any, np.ndarray]]
 
 
-def read_columns(frame: pd.DataFrame, *, id: str | None, origin: Origin, options: TableOptions) -> Columns:
-    """Return what each column is, by the options or by its name and content; DataError names what does not fit."""
+@dataclass
+class Ranges:
+    """The lowest, highest and first number of each column, over as many tables as have been read."""
+
+    name: str
+    held: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def add(self, values: np.ndarray, column: str) -> None:
+        """Take note of a column's numbers (N,) float64."""
+        seen = values[np.isfinite(values)]
+        if seen.size:
+            low, high, first = self.held.get(column, (np.inf, -np.inf, seen[0]))
+            self.held[column] = min(low, seen.min()), max(high, seen.max()), first
+
+    def judge(self, channels: Sequence[str]) -> None:
+        """Raise DataError where no channel has a number; warn where float32 would blur what a column does."""
+        if not any(name in self.held for name in channels):
+            raise DataError(
+                f"{self.name}: every value of {', '.join(channels)} is missing. At least one number is needed."
+            )
+        for column, (low, high, first) in self.held.items():
+            if 0 < high - low < max(abs(low), abs(high)) * 2**-24 * 1e3:
+                warnings.warn(
+                    f"{self.name}: channel {column!r} varies by {high - low:.3g} around {first:.9g}, which the 7 "
+                    "digits of float32 blur. Subtract a constant from it first.",
+                    SeqaeWarning,
+                    stacklevel=3,
+                )
+
+
+def read_columns(
+    frame: pd.DataFrame, *, id: str | None, origin: Origin, options: TableOptions, ranges: Ranges | None = None
+) -> Columns:
+    """Return what each column is, by the options or by its name and content; DataError names what does not fit.
+
+    ranges: where the table is a part of one, those of the whole, to be added to here and judged by the caller.
+    """
     for option in options:
         choose(TableOptions.__annotations__, option, "option")
     time, label = options.get("time"), options.get("label", "label") or None
@@ -88,12 +123,16 @@ def read_columns(frame: pd.DataFrame, *, id: str | None, origin: Origin, options
             option = "--" + option.replace("_", "-")
             raise OptionError(f"{origin.name} has no time axis, which {option} {value} needs. Name it with --time.")
     channels = roles["--columns"] or free
+    kept = Ranges(origin.name) if ranges is None else ranges
     for one in roles["--covariates"]:
         if is_numeric_dtype(frame[one].dtype):
-            _refuse_infinite(frame[one], origin)
+            kept.add(_finite(frame[one], origin), one)
+    values = _values(frame, channels, stamps, origin, kept)
+    if ranges is None:
+        kept.judge(channels)
     return Columns(
         tuple(channels),
-        _values(frame, channels, stamps, origin),
+        values,
         None if stamps is None else read_stamps(stamps, origin=origin, **reading),
         _flags(frame[label], origin) if roles.get("--label") else None,
         frame[roles["--covariates"]] if roles["--covariates"] else None,
@@ -129,10 +168,7 @@ def _with_names(frame: pd.DataFrame, time: str | bool | None, origin: Origin) ->
     if isinstance(time, str) and time not in names:
         parts = [one.strip() for one in time.split("+")]
         if len(parts) > 1 and all(one in names for one in parts):
-            joined = frame[parts[0]].astype(str)
-            for one in parts[1:]:
-                joined = joined + " " + frame[one].astype(str)
-            return frame.drop(columns=parts), joined.rename(time)
+            return frame.drop(columns=parts), joined(frame, parts).rename(time)
         return frame, stamps if time == index.name else None
     if time not in (None, True):
         return frame, None
@@ -144,6 +180,14 @@ def _with_names(frame: pd.DataFrame, time: str | bool | None, origin: Origin) ->
     if not (looks_like_time(stamps) or isinstance(index, pd.TimedeltaIndex)):
         raise DataError(f"{origin.name} has an index of text such as {str(index[0])!r}. Use reset_index(drop=True).")
     return frame, stamps
+
+
+def joined(frame: pd.DataFrame, parts: Sequence[str]) -> pd.Series:
+    """Return columns as one of text, a blank between what each row holds."""
+    text = frame[parts[0]].astype(str)
+    for one in parts[1:]:
+        text = text + " " + frame[one].astype(str)
+    return text
 
 
 def _names(given: Sequence[str] | str | None, frame: pd.DataFrame) -> list[str]:
@@ -167,7 +211,9 @@ def _unclaimed(frame: pd.DataFrame, roles: dict[str, list[str]], origin: Origin)
     return [name for name in frame.columns if name not in taken]
 
 
-def _values(frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, origin: Origin) -> np.ndarray:
+def _values(
+    frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, origin: Origin, ranges: Ranges
+) -> np.ndarray:
     """Return the channels as (N, C) float32; DataError names the first text or infinite value."""
     if not channels:
         raise DataError(
@@ -183,7 +229,9 @@ def _values(frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, 
         if text.any():
             wrong[name] = int(text.argmax())
             continue
-        values[:, at] = _refuse_infinite(numbers, origin)
+        double = _finite(numbers, origin)
+        ranges.add(double, name)
+        values[:, at] = double
     if wrong:
         name, row = next(iter(wrong.items()))
         held = str(frame[name].iloc[row])
@@ -195,14 +243,10 @@ def _values(frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, 
         raise DataError(
             f"{origin.name}: column {name!r} holds {held[:60]!r} in {origin.line(row)}, not a number. Use {cure}."
         )
-    if np.isnan(values).all():
-        raise DataError(
-            f"{origin.name}: every value of {', '.join(channels)} is missing. At least one number is needed."
-        )
     return values
 
 
-def _refuse_infinite(column: pd.Series, origin: Origin) -> np.ndarray:
+def _finite(column: pd.Series, origin: Origin) -> np.ndarray:
     """Return a column's numbers as float64, none of them beyond float32."""
     double = column.to_numpy(dtype=np.float64, na_value=np.nan)
     infinite = np.abs(double) > _LARGEST
@@ -212,20 +256,15 @@ def _refuse_infinite(column: pd.Series, origin: Origin) -> np.ndarray:
             f"{origin.name}: column {column.name!r} holds {double[row]} in {origin.line(row)}. "
             "Numbers must be finite and below 3.4e38; leave a missing value empty."
         )
-    warn_of_rounding(double, str(column.name), origin.name)
     return double
 
 
 def warn_of_rounding(values: np.ndarray, channel: str, name: str) -> None:
     """Warn where float32 would blur what a channel does; values: (N,) float64."""
-    seen = values[np.isfinite(values)]
-    if seen.size and 0 < np.ptp(seen) < np.abs(seen).max() * 2**-24 * 1e3:
-        warnings.warn(
-            f"{name}: channel {channel!r} varies by {np.ptp(seen):.3g} around {seen[0]:.9g}, which the 7 digits of "
-            "float32 blur. Subtract a constant from it first.",
-            SeqaeWarning,
-            stacklevel=2,
-        )
+    ranges = Ranges(name)
+    ranges.add(values, channel)
+    if ranges.held:
+        ranges.judge([channel])
 
 
 def _flags(column: pd.Series, origin: Origin) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Panel", "Series", "TableOptions", "as_panel", "from_table"]
+__all__ = ["Panel", "Series", "TableOptions", "as_panel", "from_table", "placed"]
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ import pandas as pd
 
 from seqae.columns import GRID_OPTIONS, Columns, TableOptions, read_columns, warn_of_rounding
 from seqae.errors import DataError, OptionError, TimeAxisError
-from seqae.timeaxis import Origin, Step, lay_out
+from seqae.timeaxis import Layout, Origin, Step, lay_out
 
 _UNNAMED = "series"
 
@@ -260,18 +260,26 @@ def from_table(
 
 
 def _laid_out(read: Columns, rows: np.ndarray | slice, name: str, origin: Origin, grid: dict[str, Any]) -> Series:
-    values = read.values[rows]
-    labels = None if read.labels is None else read.labels[rows]
-    covariates = None if read.covariates is None else read.covariates.iloc[rows]
-    if read.index is None:
-        return Series(values, read.channels, labels=labels, covariates=covariates, name=name)
-    layout = lay_out(read.index[rows], origin=origin, **grid)
+    read = replace(
+        read,
+        values=read.values[rows],
+        index=None if read.index is None else read.index[rows],
+        labels=None if read.labels is None else read.labels[rows],
+        covariates=None if read.covariates is None else read.covariates.iloc[rows],
+    )
+    return placed(read, None if read.index is None else lay_out(read.index, origin=origin, **grid), name, origin)
+
+
+def placed(read: Columns, layout: Layout | None, name: str, origin: Origin) -> Series:
+    """Return the series of a table's rows by where they go on the time axis; without one, of the rows as they are."""
+    if layout is None:
+        return Series(read.values, read.channels, labels=read.labels, covariates=read.covariates, name=name)
     return Series(
-        layout.mean(values),
+        layout.mean(read.values),
         read.channels,
         index=layout.index,
-        labels=None if labels is None else layout.any(labels),
-        covariates=None if covariates is None else layout.table(covariates, origin),
+        labels=None if read.labels is None else layout.any(read.labels),
+        covariates=None if read.covariates is None else layout.table(read.covariates, origin),
         present=layout.present,
         name=name,
         step=layout.step,

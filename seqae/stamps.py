@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TIME_UNITS", "Origin", "find_time", "looks_like_time", "read_stamps"]
+__all__ = ["TIME_UNITS", "Origin", "find_time", "looks_like_time", "read_stamps", "telling_rows"]
 
 import datetime
 import re
@@ -260,6 +260,24 @@ def _read_forms(text: pd.Series) -> Iterator[pd.DatetimeIndex]:
 
 
 _READERS = (_read_iso, _read_loose_iso, _read_quarters, _read_forms)
+
+
+def telling_rows(column: pd.Series) -> tuple[np.ndarray, bool]:
+    """Return the rows of text stamps that tell, as all do, which form they are in, and whether it is but one.
+
+    What the rows of one part rule out, such as days before months, they rule out in the parts that are read with them.
+    """
+    text = column.astype(str)
+    if any(True for reader in (_read_iso, _read_loose_iso, _read_quarters) for _ in reader(text)):
+        return np.array([0]), True
+    text = text.str.strip()
+    telling, left = set(range(min(len(text), 20))), 0
+    for form in (day + hour for day in _DAYS for hour in _HOURS):
+        if pd.to_datetime(text.iloc[:20], format=form, errors="coerce").notna().all():
+            bad = pd.to_datetime(text, format=form, errors="coerce").isna().to_numpy()
+            telling.update([int(bad.argmax())] if bad.any() else [])
+            left += not bad.any()
+    return np.array(sorted(telling)), left < 2
 
 
 def _refuse(bad: np.ndarray, column: pd.Series, origin: Origin, why: str, cure: str) -> None:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Grid", "Step", "find_grid", "find_step", "most_common", "spell", "step_seconds"]
+__all__ = [
+    "Grid",
+    "Step",
+    "decimal_scale",
+    "find_grid",
+    "find_step",
+    "last_digit",
+    "most_common",
+    "off_decimals",
+    "spell",
+    "step_seconds",
+]
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -89,28 +100,39 @@ def find_grid(index: pd.Index) -> Grid | None:
         daily = _local_daily_grid(index)
         if daily is not None:
             return daily
-    digit = next(unit for unit in _powers_down(second) if not np.any(ticks % unit))
-    return _rounded_grid(ticks, digit, as_step)
+    return _rounded_grid(ticks, last_digit(ticks, second), as_step)
 
 
-def _powers_down(top: int) -> Iterator[int]:
-    while top >= 1:
-        yield top
-        top //= 10
+def last_digit(ticks: np.ndarray, second: int) -> int:
+    """Return the place of the last digit that ticks are written with, in ticks: at most a second."""
+    while np.any(ticks % second):
+        second //= 10
+    return second
 
 
 def _numeric_grid(values: np.ndarray) -> Grid | None:
     if values.dtype.kind in "iu":
         return _exact_grid(values.astype(np.int64), float)
-    for digits in range(10):
-        scaled = values * 10.0**digits
-        # A decimal fraction is off by about one unit in the last place of a double.
-        if (
-            np.all(np.abs(scaled - np.rint(scaled)) <= 4 * np.spacing(np.abs(scaled)) + 1e-9)
-            and np.abs(scaled).max() < 2**53
-        ):
-            return _decimal_grid(np.rint(scaled).astype(np.int64), 10.0**digits)
+    scale = decimal_scale(values)
+    if scale is not None:
+        return _decimal_grid(np.rint(values * scale).astype(np.int64), scale)
     return _rounded_grid(values, 1e-6 * float(np.median(np.diff(values))), float)
+
+
+def decimal_scale(values: np.ndarray) -> float | None:
+    """Return the smallest power of ten that makes whole numbers of all values; None where none up to 1e9 does."""
+    for digits in range(10):
+        scale = 10.0**digits
+        if not off_decimals(values, scale).any() and np.abs(values * scale).max() < 2**53:
+            return scale
+    return None
+
+
+def off_decimals(values: np.ndarray, scale: float) -> np.ndarray:
+    """Tell which values are no whole numbers when multiplied by a power of ten."""
+    scaled = values * scale
+    # A decimal fraction is off by about one unit in the last place of a double.
+    return np.abs(scaled - np.rint(scaled)) > 4 * np.spacing(np.abs(scaled)) + 1e-9
 
 
 def _decimal_grid(ticks: np.ndarray, scale: float) -> Grid | None:
@@ -141,9 +163,10 @@ def _rounded_grid(ticks: np.ndarray, digit: float, as_step: Callable[[float], St
     """Return the even grid that every tick lies within one `digit` of; the step must be at least two digits wide."""
     differences = np.diff(ticks)
     usual = np.median(differences)
-    width = differences[np.abs(differences - usual) <= digit].mean()
-    if width < 2 * digit:
+    near = differences[np.abs(differences - usual) <= digit]
+    if not len(near) or near.mean() < 2 * digit:
         return None
+    width = near.mean()
     places = np.concatenate([[0], np.cumsum(np.maximum(np.rint(differences / width), 1))])
     elapsed = (ticks - ticks[0]).astype(np.float64)
     slope = np.polynomial.Polynomial.fit(places, elapsed, 1).convert()

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "DUPLICATES",
     "IRREGULAR",
+    "MOST_ADDED",
     "ORDERS",
     "TIME_UNITS",
     "Layout",
@@ -17,11 +18,13 @@ __all__ = [
     "Step",
     "find_step",
     "find_time",
+    "index_from_ticks",
     "lay_out",
     "looks_like_time",
     "read_stamps",
     "spell",
     "step_seconds",
+    "ticks_of",
 ]
 
 import contextlib
@@ -44,7 +47,7 @@ DUPLICATES = {
     "mean": "the rows of a stamp are averaged",
 }
 IRREGULAR = {"refuse": "stamps must be even but for gaps", "keep": "rows are taken as even steps, gaps are not filled"}
-_MOST_ADDED = 10
+MOST_ADDED = 10
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def lay_out(
         raise OptionError("--resample makes steps even and --irregular keep leaves them uneven. Use one of the two.")
     if tz is not None:
         index = _in_zone(index, tz, origin)
-    ticks = _ticks(index)
+    ticks = ticks_of(index)
     rows = np.arange(len(index))
 
     def cure() -> str:
@@ -183,7 +186,7 @@ def _fill(index: pd.Index, grid: Grid, origin: Origin) -> pd.Index:
     added = length - len(index)
     if added == 0:
         return index
-    if added > _MOST_ADDED * len(index):
+    if added > MOST_ADDED * len(index):
         gap = int(np.diff(grid.places).argmax())
         raise TimeAxisError(
             f"{origin.name}: steps of {spell(grid.step)} from {index[0]} to {index[-1]} would add {added} empty rows "
@@ -197,19 +200,21 @@ def _fill(index: pd.Index, grid: Grid, origin: Origin) -> pd.Index:
             SeqaeWarning,
             stacklevel=2,
         )
-    ticks = np.empty(length, dtype=_ticks(index).dtype)
+    ticks = np.empty(length, dtype=ticks_of(index).dtype)
     empty = np.ones(length, dtype=bool)
     empty[grid.places] = False
-    ticks[grid.places] = _ticks(index)
+    ticks[grid.places] = ticks_of(index)
     ticks[empty] = grid.ticks_at(np.flatnonzero(empty))
-    return _from_ticks(ticks, index)
+    return index_from_ticks(ticks, index)
 
 
-def _ticks(index: pd.Index) -> np.ndarray:
+def ticks_of(index: pd.Index) -> np.ndarray:
+    """Return stamps as whole units of their resolution since 1970, and numbers as they are."""
     return index.asi8 if isinstance(index, pd.DatetimeIndex) else index.to_numpy()
 
 
-def _from_ticks(ticks: np.ndarray, like: pd.Index) -> pd.Index:
+def index_from_ticks(ticks: np.ndarray, like: pd.Index) -> pd.Index:
+    """Return the stamps of ticks_of, in the resolution, zone and name of an index."""
     if not isinstance(like, pd.DatetimeIndex):
         return pd.Index(ticks, name=like.name)
     stamps = pd.DatetimeIndex(ticks.view(f"M8[{like.unit}]"), name=like.name)
@@ -218,7 +223,7 @@ def _from_ticks(ticks: np.ndarray, like: pd.Index) -> pd.Index:
 
 def _bins(index: pd.Index, width: str, origin: Origin) -> tuple[pd.Index, np.ndarray]:
     """Return the stamps of all bins from the first to the last that holds a row, and the bin of every row."""
-    most = (_MOST_ADDED + 1) * len(index)
+    most = (MOST_ADDED + 1) * len(index)
     too_fine = f"{origin.name}: --resample {width} would make more than {most} rows of {len(index)}. Use a longer step."
     if not isinstance(index, pd.DatetimeIndex):
         try:
@@ -286,12 +291,12 @@ def _in_zone(index: pd.Index, tz: str, origin: Origin) -> pd.DatetimeIndex:
 
 def _cures(index: pd.Index, *, order: str, duplicates: str, uneven: bool) -> str:
     """Return every option these stamps need, so that the first refusal is the last."""
-    ticks = np.sort(_ticks(index))
-    cures = ["--order sort"] if order == "refuse" and np.any(np.diff(_ticks(index)) < 0) else []
+    ticks = np.sort(ticks_of(index))
+    cures = ["--order sort"] if order == "refuse" and np.any(np.diff(ticks_of(index)) < 0) else []
     if duplicates == "refuse" and np.any(np.diff(ticks) == 0):
         cures.append("--duplicates mean (or first, last)")
     unique = np.unique(ticks)
-    if uneven and len(unique) > 1 and find_grid(_from_ticks(unique, index)) is None:
+    if uneven and len(unique) > 1 and find_grid(index_from_ticks(unique, index)) is None:
         cures.append(f"--resample {_usual_step(unique, index)}")
     return " ".join(cures)
 
@@ -323,11 +328,11 @@ def _clock_hint(index: pd.Index, row: int) -> str:
 
 
 def _uneven(index: pd.Index, rows: np.ndarray, origin: Origin, cure: str) -> str:
-    differences = np.diff(_ticks(index))
+    differences = np.diff(ticks_of(index))
     off = int((differences % most_common(differences) != 0).argmax()) + 1
     gap = index[off] - index[off - 1]
     return (
         f"{origin.name}: {index[off]} in {origin.line(int(rows[off]))} comes {spell(gap)} after the stamp before it, "
-        f"where {_usual_step(_ticks(index), index)} is usual; steps must be even but for gaps. "
+        f"where {_usual_step(ticks_of(index), index)} is usual; steps must be even but for gaps. "
         f"Use {cure} (mean per step), or --irregular keep to take rows as even steps."
     )
