@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: install demo test lint types clean
+.PHONY: install browser demo test lint types clean
 
 install: $(VENV)/.installed
 
@@ -21,8 +21,15 @@ demo: install
 	@cat $(RUN)/events.csv
 	$(BIN)/seqae plot $(RUN)/model.safetensors -o $(RUN)/elnino.png
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The report is opened in Chromium; where there is none and it cannot be installed, those tests skip.
+browser:
+	@{ [ -n "$$CHROMIUM" ] || command -v chromium || command -v chromium-browser || command -v google-chrome \
+	  || [ "$$(id -u)" != 0 ] || ! command -v apt-get \
+	  || { export DEBIAN_FRONTEND=noninteractive; timeout 120 apt-get update -qq; \
+	       timeout 300 apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1 || true
 
 lint: install
 	$(BIN)/ruff check .

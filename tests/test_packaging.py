@@ -29,7 +29,7 @@ def test_a_wheel_holds_the_package_its_data_and_nothing_else(tmp_path):
     expected |= {
         f"seqae/datasets/{path.name}" for path in (ROOT / "datasets").iterdir() if path.suffix in {".py", ".csv", ".md"}
     }
-    expected |= {"seqae/py.typed"}
+    expected |= {"seqae/py.typed", "seqae/report/report.css", "seqae/report/report.js"}
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert {name.split("/", 1)[0] for name in names} == {
         "seqae",
