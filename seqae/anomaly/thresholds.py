@@ -1,35 +1,55 @@
 """Thresholds: from the scores of normal, held-back rows to the score above which a row is flagged.
 
 A menu entry is a final subclass of `Threshold` that implements `limit()`; p-values, flags and severity are common to
-all. Higher scores are stranger. Rows that share a window have related scores: false alarms then come in bursts, and
-the rate seen on a short stretch, or set by a short calibration part, scatters around the expected one.
+all but where a method has its own. Higher scores are stranger. Rows that share a window have related scores: false
+alarms then come in bursts, and the rate seen on a short stretch, or set by a short calibration part, scatters around
+the expected one (`seqae.anomaly.dependence`).
 """
 
 from __future__ import annotations
 
-__all__ = ["THRESHOLDS", "Conformal", "Quantile", "Threshold"]
+__all__ = [
+    "THRESHOLDS",
+    "BenjaminiHochberg",
+    "Conformal",
+    "MedianDeviation",
+    "PeaksOverThreshold",
+    "Quantile",
+    "Threshold",
+    "adjusted",
+]
 
 import math
 import warnings
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from functools import cached_property
+from statistics import NormalDist
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from seqae.anomaly.pareto import Pareto, fit_pareto
 from seqae.errors import DataError, OptionError, SeqaeWarning
 
 Floats = NDArray[np.float64]
+
+NORMAL = 1.4826
+"""Of a normal law: standard deviation / median absolute deviation, 1 / Φ⁻¹(¾)."""
+TAIL = 0.1
+FEWEST_PEAKS = 30
 
 
 class Threshold(ABC):
     """A limit on scores, calibrated on scores (n,) of data that is taken as normal.
 
     scores: the calibration scores in increasing order (n,), float64; alpha: the wanted share of false alarms;
-    value: a row is flagged where its score lies above it (inf: nothing can be flagged).
+    value: a row is flagged where its score lies above it (inf: nothing can be flagged). batchwise: whether a row's flag
+    depends on the rows it is scored together with; value is then the limit for a row on its own, the lowest there is.
     """
 
     name: ClassVar[str]
+    batchwise: ClassVar[bool] = False
 
     def __init__(self, scores: ArrayLike, alpha: float = 0.01) -> None:
         if not 0 < alpha < 0.5:
@@ -44,21 +64,26 @@ class Threshold(ABC):
 
     @classmethod
     def calibrate(cls, scores: ArrayLike, alpha: float = 0.01) -> Self:
-        """Return the threshold for these scores; SeqaeWarning where they are too few to flag anything at this alpha."""
+        """Return the threshold for these scores; SeqaeWarning where they cannot give what the method promises."""
         threshold = cls(scores, alpha)
-        if math.isinf(threshold.value):
-            n = len(threshold.scores)
-            warnings.warn(
-                f"Nothing can be flagged at alpha={alpha:g} by {n} calibration scores: the smallest p-value is "
-                f"1/{n + 1} = {1 / (n + 1):.2g}. Calibrate on at least {math.ceil(1 / alpha) - 1} rows or raise alpha.",
-                SeqaeWarning,
-                stacklevel=2,
-            )
+        doubt = threshold.doubt()
+        if doubt is not None:
+            warnings.warn(doubt, SeqaeWarning, stacklevel=2)
         return threshold
 
     @abstractmethod
     def limit(self) -> float:
         """Return the score above which a row is flagged."""
+
+    def doubt(self) -> str | None:
+        """Return what these scores cannot give at this alpha, with the cure; None where nothing is amiss."""
+        if not math.isinf(self.value):
+            return None
+        n, alpha = len(self.scores), self.alpha
+        return (
+            f"Nothing can be flagged at alpha={alpha:g} by {n} calibration scores: the smallest p-value is "
+            f"1/{n + 1} = {1 / (n + 1):.2g}. Calibrate on at least {math.ceil(1 / alpha) - 1} rows or raise alpha."
+        )
 
     def p_value(self, scores: ArrayLike) -> Floats:
         """Return the conformal p-value (1 + #{calibration ≥ s}) / (n + 1) (Vovk et al. 2005); NaN stays NaN."""
@@ -82,7 +107,10 @@ class Threshold(ABC):
 
     @property
     def false_alarm_rate(self) -> float:
-        """The expected share of normal rows that are flagged: at most alpha for `conformal`, about alpha for others."""
+        """The share of normal rows that are expected to be flagged, by the calibration scores above the threshold.
+
+        At most alpha for `conformal`, about alpha for `quantile`; for `benjamini_hochberg` an upper bound.
+        """
         if math.isinf(self.value):
             return 0.0
         above = len(self.scores) - int(np.searchsorted(self.scores, self.value, side="right"))
@@ -103,6 +131,37 @@ class Quantile(Threshold):
         return float(np.quantile(self.scores, 1 - self.alpha))
 
 
+class MedianDeviation(Threshold):
+    """Median + k · 1.4826 · MAD with k = Φ⁻¹(1 − alpha), MAD the median absolute deviation from the median.
+
+    1.4826 · MAD is the standard deviation of normally distributed scores: the rate is alpha for those alone, and higher
+    where scores have a longer upper tail, as most have. In return the highest tenths of the calibration scores, errors
+    among them, have no say (Leys et al. 2013). Where MAD = 0 the quantile takes its place.
+    """
+
+    name = "mad"
+
+    def limit(self) -> float:
+        """Return the limit by the median deviation, or the empirical quantile without any."""
+        if not self.deviation > 0:
+            return float(np.quantile(self.scores, 1 - self.alpha))
+        return float(np.median(self.scores)) + NormalDist().inv_cdf(1 - self.alpha) * NORMAL * self.deviation
+
+    @cached_property
+    def deviation(self) -> float:
+        """The median absolute deviation of the calibration scores from their median."""
+        return float(np.median(np.abs(self.scores - np.median(self.scores))))
+
+    def doubt(self) -> str | None:
+        """Say where more than half of the scores are equal."""
+        if self.deviation > 0:
+            return None
+        return (
+            f"More than half of the {len(self.scores)} calibration scores are equal, so that their median absolute "
+            "deviation is 0: the empirical quantile is taken instead. Use threshold quantile or conformal."
+        )
+
+
 class Conformal(Threshold):
     """Flag where the conformal p-value is at most alpha: an exchangeable normal row is flagged no more often than that.
 
@@ -113,10 +172,124 @@ class Conformal(Threshold):
 
     def limit(self) -> float:
         """Return the k-th highest calibration score, k the largest integer with k / (n + 1) ≤ alpha."""
+        return _conformal_limit(self.scores, self.alpha)
+
+
+class Peaks(NamedTuple):
+    """The scores above an initial threshold: where it lies, which share of the scores is above, and their law."""
+
+    start: float
+    share: float
+    law: Pareto
+
+
+class PeaksOverThreshold(Threshold):
+    """The (1 − alpha) quantile of a generalised Pareto law fitted to the highest tenth of the calibration scores.
+
+    The law describes the excesses over a high threshold (Pickands 1975; for streams Siffer et al. 2017), so that
+    alpha may be smaller than one in so many scores as there are, and p-values go on falling beyond the highest one. The
+    initial threshold is the 90 % quantile, as an order statistic; with fewer than 30 excesses, or alpha of a tenth or
+    more, the empirical quantile is taken.
+    """
+
+    name = "pot"
+
+    def limit(self) -> float:
+        """Return the law's quantile, t + σ/ξ ((alpha · n / N)^(−ξ) − 1) with N of n scores above t."""
+        peaks = self.peaks
+        if peaks is None or self.alpha >= peaks.share:
+            return float(np.quantile(self.scores, 1 - self.alpha))
+        return peaks.start + peaks.law.quantile(self.alpha / peaks.share)
+
+    @cached_property
+    def peaks(self) -> Peaks | None:
+        """The tail of the calibration scores; None with fewer than 30 excesses."""
         n = len(self.scores)
-        near = math.floor(self.alpha * (n + 1))  # rounding may put it one off
-        k = max(k for k in (near - 1, near, near + 1) if k / (n + 1) <= self.alpha)
-        return float(self.scores[n - k]) if k else math.inf
+        start = float(self.scores[n - 1 - math.floor(TAIL * n)])
+        excesses = self.scores[np.searchsorted(self.scores, start, side="right") :] - start
+        return Peaks(start, len(excesses) / n, fit_pareto(excesses)) if len(excesses) >= FEWEST_PEAKS else None
+
+    def doubt(self) -> str | None:
+        """Say where there are too few excesses for a law."""
+        if self.peaks is not None:
+            return None
+        return (
+            f"Threshold pot needs at least {FEWEST_PEAKS} distinct excesses over the 90 % quantile, and "
+            f"{len(self.scores)} calibration scores have fewer: the empirical quantile is taken instead. "
+            f"Calibrate on at least {round(FEWEST_PEAKS / TAIL)} rows, or use threshold conformal."
+        )
+
+    def p_value(self, scores: ArrayLike) -> Floats:
+        """Return the conformal p-value up to the initial threshold and the fitted tail's beyond it; never 0."""
+        given = np.asarray(scores, dtype=np.float64)
+        empirical = super().p_value(given)
+        if self.peaks is None:
+            return empirical
+        excess = given - self.peaks.start
+        tail = self.peaks.share * self.peaks.law.survival(np.maximum(excess, 0.0))
+        return np.where(excess > 0, np.maximum(tail, np.finfo(np.float64).tiny), empirical)
+
+    @property
+    def false_alarm_rate(self) -> float:
+        """Alpha, by the fitted tail; without one, the share that is above the empirical quantile."""
+        by_law = self.peaks is not None and self.alpha < self.peaks.share
+        return self.alpha if by_law else super().false_alarm_rate
 
 
-THRESHOLDS: dict[str, type[Threshold]] = {cls.name: cls for cls in (Quantile, Conformal)}
+class BenjaminiHochberg(Threshold):
+    """Of the rows that are scored together, flag those by which the expected share of false flags is at most alpha.
+
+    The step-up rule of Benjamini & Hochberg (1995) on conformal p-values, with which it holds (Bates et al. 2023): of m
+    rows the k most unusual are flagged, k the largest for which the k-th smallest p-value is at most alpha · k / m. So
+    alpha is the share of the *flags* that may be false, and normal rows are flagged far less often. `flag` takes its
+    argument as the batch. Nothing up to `value` can be flagged; how much higher a score must be depends on the others.
+    """
+
+    name = "benjamini_hochberg"
+    batchwise = True
+
+    def limit(self) -> float:
+        """Return the conformal limit, which a row on its own needs."""
+        return _conformal_limit(self.scores, self.alpha)
+
+    def flag(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """Return which of the scores (m,) are flagged; SeqaeWarning where a single one among so many cannot be."""
+        p_values = self.p_value(scores)
+        n, m = len(self.scores), int(np.count_nonzero(~np.isnan(p_values)))
+        if n + 1 < m / self.alpha:
+            least = math.ceil(m / self.alpha / (n + 1))
+            warnings.warn(
+                f"{n} calibration scores are few for Benjamini-Hochberg over {m} rows at alpha={self.alpha:g}: "
+                f"{f'unless {least} or more' if least <= m else 'even if all'} lie above all of them, nothing is "
+                f"flagged. Calibrate on at least {math.ceil(m / self.alpha) - 1} rows, or use threshold conformal.",
+                SeqaeWarning,
+                stacklevel=2,
+            )
+        return adjusted(p_values) <= self.alpha
+
+
+def adjusted(p_values: ArrayLike) -> Floats:
+    """Return Benjamini & Hochberg's adjusted p-values, min over j ≥ k of p(j) · m / j; NaN stays NaN and out of m."""
+    given = np.asarray(p_values, dtype=np.float64)
+    answer = np.full(given.shape, np.nan)
+    told = ~np.isnan(given)
+    p = given[told]
+    order = np.argsort(p)
+    stepped = np.minimum.accumulate((p[order] * (len(p) / np.arange(1, len(p) + 1)))[::-1])[::-1]
+    back = np.empty(len(p))
+    back[order] = np.minimum(stepped, 1.0)
+    answer[told] = back
+    return answer
+
+
+def _conformal_limit(scores: Floats, alpha: float) -> float:
+    """Return the k-th highest of sorted scores, k the largest integer with k / (n + 1) ≤ alpha; inf where that is 0."""
+    n = len(scores)
+    near = math.floor(alpha * (n + 1))  # rounding may put it one off
+    k = max(k for k in (near - 1, near, near + 1) if k / (n + 1) <= alpha)
+    return float(scores[n - k]) if k else math.inf
+
+
+THRESHOLDS: dict[str, type[Threshold]] = {
+    cls.name: cls for cls in (Quantile, MedianDeviation, Conformal, PeaksOverThreshold, BenjaminiHochberg)
+}
