@@ -60,7 +60,7 @@ def data() -> Iterator[tuple[str, seqae.Series, np.ndarray, int, dict]]:
 
 
 def measure(series: seqae.Series, labels: np.ndarray, train: int, options: dict, running: dict) -> dict[str, float]:
-    detector = seqae.Detector(**options)
+    detector = seqae.Detector(scorer="nll", smoothing=1, **options)
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SeqaeWarning)

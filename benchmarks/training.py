@@ -25,7 +25,7 @@ def main() -> None:
         "cell gru": {"cell": "gru"},
     }.items():
         started = time.perf_counter()
-        history = seqae.Detector(**options).fit(series).history
+        history = seqae.Detector(window=64, **options).fit(series).history
         seconds = time.perf_counter() - started
         epochs = history["epochs"]
         speed = sum(epoch["windows_per_second"] for epoch in epochs) / len(epochs)

@@ -1,0 +1,360 @@
+"""Every labelled series, seqae beside classical detectors and other packages' autoencoders: one split, one window each.
+
+    python benchmarks/detection.py
+
+Runs what is not in the cache yet (one line of JSON for each series, method and seed), then writes the tables. `--only
+ucr/` or `--methods seqae,energy` run a part, `--table` runs nothing. A method that fails is listed with its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import shlex
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import baselines
+import labelled
+import numpy as np
+import peers
+import standings
+import torch
+from numpy.typing import NDArray
+
+import seqae
+from seqae.anomaly import metrics
+from seqae.anomaly.vus import vus, vus_window
+from seqae.periods import choose_window
+
+DEFAULT: dict[str, Any] = {}
+"""What seqae.Detector is given beside its own defaults: the same for every series of every collection."""
+OURS: dict[str, dict[str, Any]] = {"seqae": DEFAULT}
+ALPHA = 0.01
+RESULTS = Path(__file__).parent / "results"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class Outcome(NamedTuple):
+    """The scores (M,) of a test part, which of its rows are flagged (M,), and the window."""
+
+    scores: NDArray[np.float64]
+    flags: NDArray[np.bool_]
+    window: int
+
+
+class Job(NamedTuple):
+    """One run: a case's key, a method, a seed, and the two limits in seconds: of our training, of the whole run."""
+
+    case: str
+    method: str
+    seed: int
+    max_time: float
+    limit: float
+
+
+# ---- methods ----
+
+
+def kind_of(method: str) -> str:
+    """Return `ours`, `classical` or `peer`."""
+    return "ours" if method in OURS else "classical" if method in baselines.CLASSICAL else "peer"
+
+
+def available() -> tuple[list[str], list[str]]:
+    """Return the methods that can run here, and the peers that are not installed."""
+    there = {name: peer.version is not None for name, peer in peers.PEERS.items()}
+    runnable = [name for name, found in there.items() if found]
+    return [*OURS, *baselines.CLASSICAL, *runnable], [name for name, found in there.items() if not found]
+
+
+def made_with(method: str, max_time: float) -> str:
+    """Return what a result of a method depends on beside the case and the seed; another text is another result."""
+    if method in OURS:
+        return f"{json.dumps(OURS[method], sort_keys=True, default=str)} max_time={max_time:g}"
+    peer = peers.PEERS.get(method)
+    return f"{peer.distribution} {peer.version}" if peer else "classical"
+
+
+def seeds_of(method: str, seeds: int) -> range:
+    """Return the seeds of a method: one where chance has no part."""
+    return range(1 if method in baselines.CLASSICAL and method not in baselines.BY_CHANCE else seeds)
+
+
+def ours(options: dict[str, Any], case: labelled.Case, seed: int, max_time: float) -> Outcome:
+    """Fit and calibrate on the train part; score the test part, with the rows before it as context."""
+    detector = seqae.Detector(**options)
+    detector.fit(case.train, seed=seed, max_time=max_time, device="cpu")
+    before = min(case.train_rows, 4 * detector.window)
+    table = detector.score(case.values[case.train_rows - before :])[before:]
+    return Outcome(
+        table["score"].to_numpy(np.float64), table["is_anomaly"].fillna(False).to_numpy(bool), detector.window
+    )
+
+
+def fitted(fit: baselines.Fit, case: labelled.Case, seed: int) -> Outcome:
+    """Run one of the other methods, with the threshold of its own held-back scores."""
+    values = labelled.filled(case.values)
+    train, test = values[: case.train_rows], values[case.train_rows :]
+    window = choose_window(train).window
+    calibration, scores = baselines.scores_of(fit, train, test, window, seed)
+    return Outcome(scores, scores > baselines.conformal_threshold(calibration, ALPHA), window)
+
+
+def run(method: str, case: labelled.Case, seed: int, max_time: float) -> Outcome:
+    if method in OURS:
+        return ours(OURS[method], case, seed, max_time)
+    fit = baselines.CLASSICAL[method] if method in baselines.CLASSICAL else peers.PEERS[method].fit
+    return fitted(fit, case, seed)
+
+
+# ---- measuring ----
+
+
+def measure(outcome: Outcome, case: labelled.Case) -> dict[str, float | int | None]:
+    """Return the metrics of the test part; a row without a score counts as the least strange one, not flagged."""
+    scores, truth = outcome.scores, case.truth
+    unscored = np.isnan(scores)
+    if unscored.all():
+        raise ValueError("no row of the test part has a score")
+    scores = np.where(unscored, scores[~unscored].min(), scores)
+    flags = outcome.flags & ~unscored
+    margin = vus_window(case.test)
+    volume = vus(scores, truth, margin)
+    one = int((np.diff(truth.astype(np.int8), prepend=0) == 1).sum()) == 1
+    return {
+        "vus_pr": volume.pr,
+        "vus_roc": volume.roc,
+        "ap": metrics.average_precision(scores, truth),
+        "auroc": metrics.auroc(scores, truth),
+        "ucr_hit": float(metrics.ucr_hit(scores, truth)) if case.collection == "ucr" and one else None,
+        "false_alarms": metrics.false_alarms_per_thousand(flags, truth),
+        "event_recall": metrics.event_recall(flags, truth),
+        "window": outcome.window,
+        "vus_window": margin,
+        "unscored": int(unscored.sum()),
+    }
+
+
+@functools.lru_cache(maxsize=2)
+def loaded(key: str) -> labelled.Case:
+    case = labelled.load(key)
+    case.require_train()
+    return case
+
+
+@functools.cache
+def warmed(method: str) -> None:
+    """Run a method on a toy once in each process, so that imports and compiling are in no series' seconds."""
+    wave = np.sin(np.arange(600) / 5)[:, None].astype(np.float32)
+    case = labelled.Case("toy", "wave", wave, np.arange(600) > 590, 500)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            run(method, case, 0, 1.0)
+        except Exception as error:  # what it meets on a toy says nothing of the series
+            print(f"{method} on the toy: {error}", file=sys.stderr)
+
+
+def out_of_time(*_: object) -> None:
+    raise TimeoutError("out of time")
+
+
+def about(job: Job) -> dict[str, Any]:
+    """Return what a job's line says before anything is measured."""
+    return {
+        "case": job.case, "method": job.method, "seed": job.seed, "kind": kind_of(job.method),
+        "made_with": made_with(job.method, job.max_time), "source": source(), "failure": None,
+    }  # fmt: skip
+
+
+def record(job: Job) -> dict[str, Any]:
+    """Run a job; return its line for the cache, with `failure` where it raised or took too long."""
+    line = about(job)
+    torch.set_num_threads(1)
+    warmed(job.method)
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, job.limit)
+    started = time.perf_counter()
+    try:
+        case = loaded(job.case)
+        started = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outcome = run(job.method, case, job.seed, job.max_time)
+        line["seconds"] = time.perf_counter() - started
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return line | measure(outcome, case)
+    except Exception as error:
+        reason = f"more than {job.limit:g} s" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+        return line | {"failure": " ".join(reason.split())[:300], "seconds": time.perf_counter() - started}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@functools.cache
+def source() -> str:
+    """Return a digest of seqae's own code, kept with each result."""
+    root = Path(seqae.__file__).parent
+    text = b"".join(path.read_bytes() for path in sorted(root.rglob("*.py")))
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+# ---- cache ----
+
+
+def read_cache(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of the cache; one that was cut off by an interruption is left out, and said so."""
+    found = []
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            print(f"{path}, line {number} is no JSON: left out, its run is done again", file=sys.stderr)
+    return found
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+    with path.open("a") as file:
+        file.write(("" if whole else "\n") + json.dumps(line) + "\n")
+
+
+def wanted(chosen: argparse.Namespace, methods: list[str]) -> Iterator[Job]:
+    """Yield every job that the command asks for, series by series."""
+    for key in labelled.keys(only=chosen.only):
+        for method in methods:
+            for seed in seeds_of(method, chosen.seeds):
+                yield Job(key, method, seed, chosen.max_time, chosen.limit)
+
+
+def remaining(jobs: Iterator[Job], cached: list[dict[str, Any]], again: bool) -> list[Job]:
+    """Return the jobs that the cache has no result of; again: failures are no result."""
+    done = {
+        (line["case"], line["method"], line["seed"], line["made_with"])
+        for line in cached
+        if not (again and line["failure"])
+    }
+    return [job for job in jobs if (*job[:3], made_with(job.method, job.max_time)) not in done]
+
+
+def work(
+    jobs: list[Job],
+    workers: int,
+    keep: Callable[[dict[str, Any]], None],
+    run_one: Callable[[Job], dict[str, Any]] = record,
+) -> None:
+    """Run jobs in processes of one thread each, and hand over each line as it comes.
+
+    Where a process dies (of too little memory, say), the jobs that were in work are run alone, and one that dies again
+    has failed.
+    """
+    for name in THREADS:
+        os.environ[name] = "1"
+    left = dict.fromkeys(jobs)
+
+    def done(job: Job, line: dict[str, Any]) -> None:
+        del left[job]
+        keep(line)
+        said = line["failure"] or f"VUS-PR {line['vus_pr']:.3f}"
+        place = f"{len(jobs) - len(left)}/{len(jobs)} {line['case']}, {line['method']}, seed {line['seed']}"
+        print(f"{place}: {said}, {line['seconds']:.1f} s", file=sys.stderr)
+
+    while left:
+        try:
+            with pool_of(workers) as pool:
+                running = {pool.submit(run_one, job): job for job in left}
+                for future in as_completed(running):
+                    done(running[future], future.result())
+        except BrokenProcessPool:
+            for job in list(left)[:workers]:
+                try:
+                    with pool_of(1) as pool:
+                        done(job, pool.submit(run_one, job).result())
+                except BrokenProcessPool:
+                    done(job, about(job) | {"failure": "the process died", "seconds": 0.0})
+
+
+def pool_of(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="run the cases whose key begins so, such as ucr/ or nab/realTweets")
+    parser.add_argument("--methods", help="run these, separated by commas; also: ours, classical, peer")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of every method that chance has a part in")
+    parser.add_argument("--max-time", type=float, default=20.0, help="seconds of training for each of our models")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds after which a run counts as failed")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--again", action="store_true", help="run what failed once more")
+    parser.add_argument("--table", action="store_true", help="run nothing; write the tables from the cache")
+    parser.add_argument("--cache", type=Path, default=RESULTS / ".cache" / "detection.jsonl")
+    parser.add_argument("--output", type=Path, default=RESULTS / "detection.md")
+    return parser.parse_args(arguments)
+
+
+def selected(methods: list[str], given: str | None) -> list[str]:
+    """Return the methods that `--methods` names, by name or by kind."""
+    if given is None:
+        return methods
+    asked = {name.strip() for name in given.split(",")}
+    unknown = asked - {*methods, *map(kind_of, methods)}
+    if unknown:
+        raise SystemExit(f"cannot run {', '.join(sorted(unknown))}. Here are: {', '.join(methods)}.")
+    return [method for method in methods if asked & {method, kind_of(method)}]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    chosen = parsed(arguments)
+    methods, absent = available()
+    for name in absent:
+        print(f"{name} is not installed: skipped (benchmarks/requirements.txt)", file=sys.stderr)
+    if not labelled.keys():
+        raise SystemExit(
+            f"there is nothing labelled under {labelled.DATA} (benchmarks/README.md says what belongs there)"
+        )
+    if not chosen.table:
+        jobs = remaining(wanted(chosen, selected(methods, chosen.methods)), read_cache(chosen.cache), chosen.again)
+        work(jobs, chosen.workers, functools.partial(append, chosen.cache))
+    current = {method: made_with(method, chosen.max_time) for method in methods}
+    lines = [
+        line for line in read_cache(chosen.cache) if line["made_with"] == current.get(line["method"], line["made_with"])
+    ]
+    everything = labelled.keys()
+    expected = {
+        (key, method, seed)
+        for key in everything
+        for method in [*methods, *absent]
+        for seed in seeds_of(method, chosen.seeds)
+    }
+    given = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "benchmarks/detection.py", *given])
+    standings.write(chosen.output, lines, expected, absent, command=command, versions=versions())
+
+
+def versions() -> str:
+    """Return the versions of what every method stands on."""
+    named = {"seqae": seqae.__version__, "PyTorch": torch.__version__, "NumPy": np.__version__}
+    for name in ("scikit-learn", "stumpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            named[name] = importlib.metadata.version(name)
+    return ", ".join(f"{name} {version}" for name, version in named.items())
+
+
+if __name__ == "__main__":
+    main()
