@@ -6,7 +6,7 @@ __all__ = ["BROKEN_PIPE", "COMMON", "CONFIG", "INTERRUPTED", "Command", "Group",
 
 import csv
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,9 +54,15 @@ class Session:
 
 
 class Names(click.ParamType):
-    """Column names separated by commas, in double quotes where a name holds one; a list in a settings file."""
+    """Names separated by commas, in double quotes where a name holds one; a list in a settings file.
+
+    of: what may be named; None takes any, as a table's columns.
+    """
 
     name = "names"
+
+    def __init__(self, of: Collection[str] | None = None) -> None:
+        self.of = of
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Return the names; an empty one is refused."""
@@ -64,7 +70,10 @@ class Names(click.ParamType):
             value = next(csv.reader([value], skipinitialspace=True), [])
         names = tuple(str(name) for name in value)
         if not names or not all(names):
-            self.fail("a column name is empty. Separate names by single commas, as in a,b,c.", param, ctx)
+            self.fail("a name is empty. Separate names by single commas, as in a,b,c.", param, ctx)
+        for name in names:
+            if self.of is not None and name not in self.of:
+                self.fail(f"{name!r} is not one of {', '.join(map(repr, self.of))}.", param, ctx)
         return names
 
 

@@ -12,8 +12,10 @@ import click
 import numpy as np
 import pandas as pd
 
+from seqae.anomaly.detector import Detection
+from seqae.anomaly.fleet import FleetDetection
 from seqae.cli.command import COMMON, CONFIG, INTERRUPTED, Command, Session, option
-from seqae.cli.fitting import fit, new_detector, summary
+from seqae.cli.fleet import EACH, SUMMARY, check_each, interrupted, model_for, new_judge, say_attention, told, train
 from seqae.cli.options import DATA, ELNINO, JSON, NETWORK, READING, SCORING, TRAINING
 from seqae.cli.output import check_output, stamps, write_table
 from seqae.cli.plot import check_picture, chosen_series, draw
@@ -46,12 +48,14 @@ FILE = click.Path(path_type=Path)
 @option("--train-until", metavar="TIME", help="The same, as its last time.")
 @option("-o", "--output", type=FILE, metavar="FILE", help="The events, as CSV.", show_default="a table on stdout")
 @option("--scores", type=FILE, metavar="FILE", help="Write the score of every row, too.")
+@SUMMARY
 @option("--plot", type=FILE, metavar="FILE", help="Draw the series, too: .png, .svg or .pdf.")
-@option("--save", type=FILE, metavar="FILE", help="Keep the model, for `seqae score`.")
+@option("--save", type=FILE, metavar="FILE", help="Keep the model, for `seqae score`; with --each a folder.")
 @JSON
 @NETWORK
 @READING
 @TRAINING
+@EACH
 @SCORING
 @CONFIG
 @COMMON
@@ -61,6 +65,7 @@ def command(
     data: str | None,
     output: Path | None,
     scores: Path | None,
+    summary: Path | None,
     plot: Path | None,
     save: Path | None,
     as_json: bool,
@@ -79,33 +84,37 @@ def command(
     session = ctx.ensure_object(Session)
     check_output(output, data)
     check_output(scores, data, output)
-    check_output(save, data, output, scores)
-    check_picture(plot, data, output, scores, save)
+    check_each(settings)
+    check_output(summary, data, output, scores)
+    check_output(save, data, output, scores, summary)
+    check_picture(plot, data, output, scores, summary, save)
     if settings["calibration"] == 0:
         raise click.UsageError("without calibration there is no threshold and no event. Give --calibration above 0.")
     cut = _cut(settings, FRACTION if data is not None else ELNINO_FRACTION)
-    detector = new_detector(settings)
+    judge = new_judge(settings)
     given = read_from(session, data, settings)
     drawn = None if plot is None else chosen_series(given, None)
     rows = {series.name: cut(series) for series in as_panel(given)}
     firsts = [series[: rows[series.name]] for series in as_panel(given)]
-    fit(session, detector, firsts[0] if isinstance(given, Series) else Panel(firsts), data, settings)
-    found = detector.detect(given, progress=session.progress)
+    train(session, judge, firsts[0] if isinstance(given, Series) else Panel(firsts), data, settings)
+    found = judge.detect(given, progress=session.progress)
     events = event_rows(_of_the_rest(found.events, given, rows))
     if save is not None:
-        detector.save(save)
+        judge.save(save)
     if scores is not None:
         write_table(given_rows(found.scores, given), scores)
     if drawn is not None and plot is not None:
-        draw(detector, drawn, found._replace(events=events), plot)
-    for line in summary(detector, name_of(data), given):
+        draw(model_for(judge, drawn.name), drawn, _alone(found, events, drawn.name), plot)
+    for line in told(judge, name_of(data), given):
         session.say(line)
     _say_what_was_found(session, events, given, rows)
+    rest = {series.name: rows[series.name] % len(series) for series in as_panel(given)}
+    say_attention(session, judge, found._replace(events=events), given, summary, first=rest)
     if output is not None or as_json:
         write_table(events, output, as_json=as_json)
     elif len(events):
         click.echo(_readable(events))
-    if detector.history["stopped"] == "interrupted":
+    if interrupted(judge):
         ctx.exit(INTERRUPTED)
 
 
@@ -152,6 +161,13 @@ CUTS: dict[str, Callable[[Series, Any], int]] = {
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _alone(found: Detection | FleetDetection, events: pd.DataFrame, name: str) -> Detection:
+    """Return what was found in the only series, as a picture takes it."""
+    if isinstance(found, Detection):
+        return found._replace(events=events)
+    return Detection(found.scores[name], events, found.thresholds[name])
 
 
 def _of_the_rest(events: pd.DataFrame, given: Series | Panel, rows: Mapping[str, int]) -> pd.DataFrame:

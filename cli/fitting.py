@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fit", "new_detector", "summary"]
+__all__ = ["continued", "fit", "new_detector", "summary"]
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
+from click.core import ParameterSource
+
 from seqae.anomaly.detector import Detector
+from seqae.anomaly.settings import check
 from seqae.cli.command import Session
 from seqae.cli.options import NETWORK, SCORING, TRAINING
-from seqae.cli.reading import reading_of
+from seqae.cli.reading import load, reading_of
 from seqae.errors import SeqaeWarning
 from seqae.series import Panel, Series
 from seqae.training.devices import device_name
@@ -31,6 +35,21 @@ def new_detector(settings: Mapping[str, Any]) -> Detector:
     return Detector(**NETWORK.pick(settings), **SCORING.pick(settings))
 
 
+def continued(ctx: click.Context, source: Path, settings: dict[str, Any]) -> Detector:
+    """Return a trained detector to go on with; what was asked of its scores wins, and `settings` are told its own."""
+    detector = load(source, "cpu")
+    asked = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    fixed = sorted(asked & set(NETWORK.names))
+    if fixed:
+        names = ", ".join("--" + name.replace("_", "-") for name in fixed)
+        raise click.UsageError(f"{names} and --from contradict each other: the model is that of {source}. Leave it out")
+    options = detector.options | {name: settings[name] for name in asked & set(SCORING.names)}
+    settings.update({name: options[name] for name in (*NETWORK.names, *SCORING.names)})
+    check(options)
+    detector.options = options
+    return detector
+
+
 def fit(
     session: Session,
     detector: Detector,
@@ -40,12 +59,21 @@ def fit(
     *,
     log_dir: Path | None = None,
     resume: bool = False,
+    warm_start: bool = False,
 ) -> None:
     """Train a detector, and let it know how its data were read."""
-    detector.fit(series, log_dir=log_dir, resume=resume, progress=session.progress, **TRAINING.pick(settings))
+    detector.fit(
+        series,
+        log_dir=log_dir,
+        resume=resume,
+        warm_start=warm_start,
+        progress=session.progress,
+        **TRAINING.pick(settings),
+    )
     weights = sum(weight.numel() for weight in detector.model.parameters())
     session.detail(f"trained {weights} weights on {device_name(detector.device)}, torch {version('torch')}")
-    detector.reading = {} if data is None else reading_of(settings)
+    if not warm_start:
+        detector.reading = {} if data is None else reading_of(settings)
     if not detector.history["epochs"]:
         warnings.warn(
             "not one epoch was completed: the model is what its first steps made of it. Give it more time.",
@@ -65,7 +93,9 @@ def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[s
     yield f"{options['model']} ({options['cell']}, {options['decoder_type']}) trained on {name}"
     yield f"  data         {many}{data['rows']} rows of {width} ({listed}){span}"
     parts = ", ".join(f"{rows} {part}" for part, rows in data["parts"].items() if rows)
-    yield f"  rows         {parts}; in windows of {detector.window}"
+    yield f"  rows         {parts}"
+    reason = f" ({detector.window_choice['reason']})" if options["window"] is None else ""
+    yield f"  window       {detector.window} steps{reason}"
     epochs = history["epochs"]
     ended = f"{len(epochs)} in {history['seconds']:.0f} s ({STOPPED[history['stopped']]})"
     if not epochs:
@@ -87,6 +117,9 @@ def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[s
     yield f"  threshold    {value} ({told['method']}, alpha {told['alpha']:g}, by {told['rows']} scored rows)"
     if told["false_alarm_rate"]:
         yield f"  false alarms 1 in {1 / told['false_alarm_rate']:.0f} normal rows is to be expected{_often(told)}"
+        doubt = detector.calibration.doubt()
+        if doubt is not None:
+            yield f"               {doubt}"
 
 
 def _often(told: Mapping[str, Any]) -> str:

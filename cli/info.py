@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from seqae.cli.command import COMMON, Command
+from seqae.cli.fleet import load
 from seqae.cli.options import JSON, MODEL
 from seqae.cli.output import to_json
-from seqae.cli.reading import load
 
 
 @click.command(

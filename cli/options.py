@@ -25,7 +25,9 @@ from typing import Any
 
 import click
 
-from seqae.anomaly.detector import LABELLED, Detector
+from seqae.anomaly.detector import SCORER, Detector
+from seqae.anomaly.fusion import FUSIONS
+from seqae.anomaly.pipeline import LABELLED
 from seqae.anomaly.scoring import MISSING, MODES, SCORERS
 from seqae.anomaly.thresholds import THRESHOLDS
 from seqae.cli.command import Group, Names, OrOff, option
@@ -83,7 +85,8 @@ def of(function: Callable[..., Any], section: str) -> Callable[..., Callable[[An
 def switch(name: str, text: str, section: str) -> Callable[[Any], Any]:
     """Return an on-off option of Detector."""
     default = inspect.signature(Detector).parameters[name].default
-    return option(f"--{name}/--no-{name}", name, default=default, section=section, help=text)
+    flag = name.replace("_", "-")
+    return option(f"--{flag}/--no-{flag}", name, default=default, section=section, help=text)
 
 
 def _reading(*, again: bool) -> Group:
@@ -127,7 +130,7 @@ NETWORK = Group(
     ),
     _model("feedback", one_of(FEEDBACKS), "What of the step before is fed back."),
     switch("reverse", "Decode from the last step to the first.", "Model"),
-    _model("window", _whole(2), "Steps in a window."),
+    _model("window", _whole(2), "Steps in a window.", show_default="one period of the data, from 16 to 256 steps"),
     _model("latent", SIZE, "Latent dimensions."),
     _model("hidden", SIZE, "Units of a recurrent layer."),
     _model("layers", SIZE, "Recurrent layers."),
@@ -188,16 +191,26 @@ def _limit(*, again: bool) -> Group:
 
 
 SCORING = Group(
-    _score("scorer", one_of(SCORERS), "What is strange about a value.", "--score", "--scorer"),
+    _score(
+        "scorer",
+        Names(SCORERS),
+        f"What is strange: one of these or several, such as nll,energy: {', '.join(SCORERS)}.",
+        "--score",
+        "--scorer",
+        show_default=",".join(SCORER),
+    ),
+    _score("fusion", one_of(FUSIONS), "How several heads are made one."),
     _score(
         "mode",
         one_of(MODES),
         "Whose error is a step's score: all windows that see it (overlap: smooth, blurs by up to a window), the one "
         "that ends there (causal: only the past, exact onsets), or the one around it (centred).",
     ),
+    _score("smoothing", SIZE, "Steps of the moving mean over scores.", show_default="half the window; causal: none"),
     _score("missing", one_of(MISSING), "Whether a missing value is part of the score: strange where it is rare."),
     _score("stride", SIZE, "Steps between scored windows.", show_default="a sixteenth of the window; 1 for causal"),
     *_limit(again=False).options,
+    switch("per_series", "Let each series of a panel have a threshold of its own.", "Scores and events"),
 )
 RELIMIT = Group(
     option(
@@ -210,8 +223,9 @@ RUNNING = Group(
     option("--device", default="cpu", help="auto, cpu, cuda, cuda:1 or mps."),
     of(Detector.detect, "Options")("batch_size", SIZE, "Windows that are evaluated at a time."),
 )
-ELNINO = {"model": "CVAE", "window": 24, "latent": 4, "labelled": "exclude"}
-"""What suits the bundled series: 61 years of months with a yearly cycle, its strong El Niño episodes labelled."""
+ELNINO = {"model": "CVAE", "window": 24, "latent": 4, "labelled": "exclude", "scorer": ("nll",), "smoothing": 1}
+"""What suits the bundled series: 61 years of months with a yearly cycle, its strong El Niño episodes labelled. Events
+of a few months want scores exact in time: one head that scores each month, not smoothed."""
 
 LEVEL = option(
     "--level",

@@ -8,6 +8,7 @@ __all__ = [
     "fresh_run_folder",
     "replaced",
     "stamps",
+    "table_writer",
     "to_json",
     "write_table",
     "write_text",
@@ -20,16 +21,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from seqae.anomaly.fleetfolder import INDEX, MODELS
 from seqae.errors import OptionError, UserError
 
-RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", "config.toml")
+RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", INDEX, MODELS, "config.toml")
 
 
 def check_output(path: Path | None, *others: Path | str | None) -> None:
@@ -86,41 +88,63 @@ def write_text(text: str, path: Path) -> None:
 
 def write_table(table: pd.DataFrame, path: Path | None, *, as_json: bool = False) -> None:
     """Write a table without its index as CSV (gzip where the name ends with .gz) or as a JSON list of rows."""
-    if path is None or str(path) == "-":
-        _write_rows(table, sys.stdout, as_json)
-        return
-    with replaced(path) as part:
-        if path.suffix == ".gz":
-            with gzip.open(part, "wt", encoding="utf-8", newline="") as packed:
-                _write_rows(table, packed, as_json)
+    with table_writer(path, as_json=as_json) as write:
+        write(table)
+
+
+@contextlib.contextmanager
+def table_writer(path: Path | None, *, as_json: bool = False) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that writes the next rows of a table; the file is there once all are written, or not at all."""
+    with contextlib.ExitStack() as stack:
+        if path is None or str(path) == "-":
+            out: Any = sys.stdout
         else:
-            with part.open("w", encoding="utf-8", newline="") as plain:
-                _write_rows(table, plain, as_json)
+            part = stack.enter_context(replaced(path))
+            opened: Any = gzip.open if path.suffix == ".gz" else open
+            out = stack.enter_context(opened(part, "wt", encoding="utf-8", newline=""))
+        written, daily = 0, False
 
+        def write(table: pd.DataFrame) -> None:
+            nonlocal written, daily
+            times = {str(name): column for name, column in table.items() if _is_time(column)}
+            if not written:  # later rows are written as the first ones
+                daily = all(_is_daily(pd.Index(column)) for column in times.values())
+            table = table.assign(**{name: stamps(column, daily=daily) for name, column in times.items()})
+            # The shortest decimal that is the same float32: 23.11, not 23.1100006.
+            narrow = [name for name, column in table.items() if column.dtype == np.float32]
+            table = table.assign(**{str(name): table[name].to_numpy().astype(str).astype(float) for name in narrow})
+            if as_json:
+                wide = [name for name, column in table.items() if column.dtype == np.float64]
+                table = table.assign(**{str(name): [float(f"{value:.9g}") for value in table[name]] for name in wide})
+                rows = to_json(table.to_dict("records"))[1:-1]
+                out.write(("[" if not written else ", " if rows else "") + rows)
+            else:
+                table.to_csv(out, index=False, header=not written, float_format="%.9g", lineterminator="\n")
+            written += 1
 
-def _write_rows(table: pd.DataFrame, out: Any, as_json: bool) -> None:
-    table = table.assign(**{str(name): stamps(column) for name, column in table.items() if _is_time(column)})
-    # The shortest decimal that is the same float32: 23.11, not 23.1100006.
-    narrow = [name for name, column in table.items() if column.dtype == np.float32]
-    table = table.assign(**{str(name): table[name].to_numpy().astype(str).astype(np.float64) for name in narrow})
-    if as_json:
-        wide = [name for name, column in table.items() if column.dtype == np.float64]
-        table = table.assign(**{str(name): [float(f"{value:.9g}") for value in table[name]] for name in wide})
-        out.write(to_json(table.to_dict("records")) + "\n")
-    else:
-        table.to_csv(out, index=False, float_format="%.9g", lineterminator="\n")
+        yield write
+        if as_json:
+            out.write("]\n" if written else "[]\n")
 
 
 def _is_time(column: pd.Series) -> bool:
     return isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M"
 
 
-def stamps(column: Any) -> pd.Index:
-    """Return stamps as ISO 8601 text, dates alone where every one is at midnight; anything else as it is."""
+def _is_daily(index: pd.Index) -> bool:
+    """Tell whether every stamp is at midnight, and none has a zone."""
+    return isinstance(index, pd.DatetimeIndex) and index.tz is None and bool((index == index.normalize()).all())
+
+
+def stamps(column: Any, *, daily: bool | None = None) -> pd.Index:
+    """Return stamps as ISO 8601 text, dates alone where every one is at midnight; anything else as it is.
+
+    daily: whether they are, where that is known already.
+    """
     index = pd.Index(column)
     if not isinstance(index, pd.DatetimeIndex):
         return index
-    if index.tz is None and (index == index.normalize()).all():
+    if _is_daily(index) if daily is None else daily:
         return index.strftime("%Y-%m-%d")
     return pd.Index([stamp.isoformat() if not pd.isna(stamp) else "" for stamp in index])
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["MODEL_NAME", "found_by", "load", "name_of", "read_from", "reading_of", "reread"]
+__all__ = [
+    "MODEL_NAME",
+    "NO_EVENTS",
+    "found_by",
+    "load",
+    "name_of",
+    "pieces_of",
+    "read_from",
+    "reading_of",
+    "reread",
+    "set_limit",
+    "tally_of",
+    "warn_of_drift",
+    "warn_of_limit",
+]
 
+import contextlib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +29,21 @@ import click
 import pandas as pd
 
 from seqae.anomaly.detector import Detection, Detector
+from seqae.anomaly.drift import Tally, warning
 from seqae.anomaly.events import EVENT_COLUMNS
+from seqae.anomaly.fleetfolder import MODELS, holds_fleet
 from seqae.cli.command import Session
 from seqae.cli.options import READING
 from seqae.datasets.bundled import BUNDLED
+from seqae.datasets.chunks import CHUNK_ROWS, Piece, read_csv_chunks
 from seqae.datasets.tables import read_table
-from seqae.errors import DataError, SeqaeWarning, UserError
+from seqae.errors import DataError, ModelFileError, SeqaeWarning, UserError
 from seqae.series import Panel, Series, as_panel
 from seqae.timeaxis import spell
 
 CALENDAR = "calendar"
+LARGE = 100_000_000
+NO_EVENTS = pd.DataFrame({name: [] for name in EVENT_COLUMNS})
 DEFAULT_DATA = "elnino"
 MODEL_NAME = "model.safetensors"
 
@@ -55,10 +75,8 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
     if data is None and reading:
         names = ", ".join(sorted(reading))
         raise click.UsageError(f"options that read a table ({names}) were given, but no DATA. Name a file to read.")
-    try:
+    with _in_own_words():
         given = BUNDLED[DEFAULT_DATA]() if data is None else read_table(data, **reading)
-    except UserError as problem:  # what the library calls covariates is the command line's --condition
-        raise type(problem)(str(problem).replace("--covariates", "--condition")) from problem
     for series in as_panel(given):
         step = "" if series.step is None else f", one every {spell(series.step)}"
         inserted = 0 if series.present is None else int((~series.present).sum())
@@ -82,17 +100,70 @@ def reread(session: Session, detector: Detector, data: str | None, settings: Map
                 f"no DATA is named, and the model was trained on {', '.join(channels)}. Name a file to read."
             )
         return _read(session, None, given)
-    stored = dict(detector.reading)
+    return _read(session, data, _rereading(detector, settings))
+
+
+def _rereading(detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how to read a table for a trained model."""
+    given, stored = reading_of(settings), dict(detector.reading)
     if "label" in stored and "label" not in given:
         # New data need no labels; so that a column of them is no channel either, the channels are named.
         del stored["label"]
         stored = {**stored, "columns": list(detector.preparation.channels), "drop": None}
-    return _read(session, data, {**stored, **given})
+    return {**stored, **given}
 
 
 def load(path: Path, device: str) -> Detector:
     """Load a model file, or that of a run folder."""
+    if holds_fleet(path):
+        raise ModelFileError(f"{path} holds a model for each series. Name one of them, in {path / MODELS}.")
     return Detector.load(path / MODEL_NAME if path.is_dir() else path, device=device)
+
+
+def pieces_of(
+    session: Session, detector: Detector, data: str | None, settings: Mapping[str, Any], chunk_rows: int | None
+) -> Iterator[Series] | None:
+    """Return a CSV file's series in pieces of so many rows; None where it is to be read whole.
+
+    None rows: pieces for a file above 100 MB, unless an option asks for the whole file.
+    """
+    if data is None or chunk_rows == 0:
+        return None
+    reading = _rereading(detector, settings)
+    if chunk_rows is None:
+        needs_all = reading.get("id") or reading.get("order") == "sort" or reading.get("resample")
+        if needs_all or not _is_large(data):
+            return None
+        session.detail(f"{data} is read in pieces of {CHUNK_ROWS} rows")
+    step = detector.preparation.step
+    with _in_own_words():
+        pieces = read_csv_chunks(
+            data, rows=chunk_rows or CHUNK_ROWS, step=None if step is None else step["text"], **reading
+        )
+    return _series_of(pieces)
+
+
+def _series_of(pieces: Iterator[Piece]) -> Iterator[Series]:
+    with _in_own_words():
+        for piece in pieces:
+            yield piece.series
+
+
+@contextlib.contextmanager
+def _in_own_words() -> Iterator[None]:
+    """Name the command line's --condition where the library's readers name their covariates."""
+    try:
+        yield
+    except UserError as problem:
+        raise type(problem)(str(problem).replace("--covariates", "--condition")) from problem
+
+
+def _is_large(data: str) -> bool:
+    path = Path(data)
+    packed = path.suffix == ".gz"
+    return (
+        path.is_file() and path.suffix not in (".parquet", ".pq") and path.stat().st_size > LARGE / (5 if packed else 1)
+    )
 
 
 def found_by(detector: Detector, given: Series | Panel, session: Session, settings: Mapping[str, Any]) -> Detection:
@@ -100,33 +171,56 @@ def found_by(detector: Detector, given: Series | Panel, session: Session, settin
 
     A model that was trained without calibration gives only scores, and a warning.
     """
-    _limit(session, detector, settings)
     running = {"batch_size": settings["batch_size"], "progress": session.progress}
+    set_limit(session, detector, settings)
     if detector.calibration is not None:
-        rules = {name: settings[name] for name in ("merge", "min_length")}
-        found = detector.detect(given, **rules, **running)
-        threshold = detector.calibration.threshold
-        if math.isinf(threshold.value):
-            warnings.warn(
-                f"nothing can be flagged: the threshold at alpha {threshold.alpha:g} is out of reach of "
-                f"{len(threshold.scores)} calibration scores. Give a larger --alpha, or more rows by --calibrate.",
-                SeqaeWarning,
-                stacklevel=2,
-            )
-        return found
-    warnings.warn(
-        "this model was trained with --calibration 0 and has no threshold: nothing is flagged. Give normal data with "
-        "--calibrate.",
-        SeqaeWarning,
-        stacklevel=2,
-    )
-    return Detection(detector.score(given, **running), pd.DataFrame({name: [] for name in EVENT_COLUMNS}), math.inf)
+        found = detector.detect(given, **{name: settings[name] for name in ("merge", "min_length")}, **running)
+    else:
+        found = Detection(detector.score(given, **running), NO_EVENTS, math.inf)
+    warn_of_limit(detector)
+    for series in as_panel(given):
+        tally = tally_of(detector)
+        if tally is not None:
+            tally.add(series)
+        warn_of_drift(tally, series.name)
+    return found
 
 
-def _limit(session: Session, detector: Detector, settings: Mapping[str, Any]) -> None:
-    """Set a detector's threshold anew, where the options ask for it."""
+def tally_of(detector: Detector) -> Tally | None:
+    """Return what counts new values to compare them with the training data's."""
+    reference = detector.preparation.reference
+    return None if reference is None else Tally(reference)
+
+
+def warn_of_drift(tally: Tally | None, name: str) -> None:
+    """Warn where the values counted have left what those of the training data were like."""
+    told = None if tally is None else warning(tally.table(), name)
+    if told is not None:
+        warnings.warn(told, SeqaeWarning, stacklevel=2)
+
+
+def set_limit(session: Session, detector: Detector, settings: Mapping[str, Any]) -> None:
+    """Set a detector's threshold anew where the options ask for it."""
     chosen = {name: settings[name] for name in ("threshold", "alpha")}
     if settings["calibrate"] is not None:
         detector.calibrate(reread(session, detector, settings["calibrate"], settings), **chosen)
     elif detector.calibration is not None and any(value is not None for value in chosen.values()):
         detector.calibrate(**chosen)
+
+
+def warn_of_limit(detector: Detector) -> None:
+    """Warn where nothing can be flagged."""
+    threshold = None if detector.calibration is None else detector.calibration.threshold
+    if threshold is None:
+        said = (
+            "this model was trained with --calibration 0 and has no threshold: nothing is flagged. Give normal data "
+            "with --calibrate."
+        )
+    elif math.isinf(threshold.value):
+        said = (
+            f"nothing can be flagged: the threshold at alpha {threshold.alpha:g} is out of reach of "
+            f"{len(threshold.scores)} calibration scores. Give a larger --alpha, or more rows by --calibrate."
+        )
+    else:
+        return
+    warnings.warn(said, SeqaeWarning, stacklevel=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["event_rows", "given_rows", "stacked"]
+__all__ = ["event_rows", "given_rows", "stacked", "with_time"]
 
 from collections.abc import Mapping
 
@@ -29,11 +29,12 @@ def given_rows(tables: pd.DataFrame | Mapping[str, pd.DataFrame], data: object) 
     Rows that were put in to fill gaps of the time axis are left out: line k of the file belongs to line k of the input.
     """
     if isinstance(tables, pd.DataFrame):
-        return _with_time(tables, as_panel(data)[0])
-    return stacked({series.name: _with_time(tables[series.name], series) for series in as_panel(data)})
+        return with_time(tables, as_panel(data)[0])
+    return stacked({series.name: with_time(tables[series.name], series) for series in as_panel(data)})
 
 
-def _with_time(table: pd.DataFrame, series: Series) -> pd.DataFrame:
+def with_time(table: pd.DataFrame, series: Series, first_row: int = 0) -> pd.DataFrame:
+    """Return a series' given rows, their time, or their number counted from first_row, in the first column."""
     name = "row" if series.index is None else str(series.index.name or "time")
     while name in table.columns:
         name += "_"
@@ -41,12 +42,12 @@ def _with_time(table: pd.DataFrame, series: Series) -> pd.DataFrame:
     timed.insert(0, name, series.index_or_range)
     timed = timed if series.present is None else timed[series.present]
     if series.index is None:
-        timed = timed.assign(**{name: range(len(timed))})
+        timed = timed.assign(**{name: range(first_row, first_row + len(timed))})
     return timed.reset_index(drop=True)
 
 
-def event_rows(events: pd.DataFrame) -> pd.DataFrame:
-    """Return events with their numbers, from 1, in the first column, as pictures show them."""
+def event_rows(events: pd.DataFrame, first: int = 1) -> pd.DataFrame:
+    """Return events with their numbers, from `first` on, in the first column, as pictures show them."""
     numbered = events.reset_index(drop=True)
-    numbered.insert(0, "event", range(1, len(numbered) + 1))
+    numbered.insert(0, "event", range(first, first + len(numbered)))
     return numbered

@@ -11,10 +11,11 @@ import click
 
 from seqae.cli.command import COMMON, CONFIG, INTERRUPTED, Command, Session, option
 from seqae.cli.config import CONFIG_NAME, to_toml
-from seqae.cli.fitting import fit, new_detector, summary
+from seqae.cli.fitting import continued
+from seqae.cli.fleet import EACH, check_each, interrupted, keep, new_judge, reread, told, train
 from seqae.cli.options import DATA, ELNINO, JSON, NETWORK, READING, SCORING, TRAINING
 from seqae.cli.output import RUN_FILES, fresh_run_folder, to_json, write_text
-from seqae.cli.reading import MODEL_NAME, name_of, read_from
+from seqae.cli.reading import name_of, read_from
 
 
 @click.command(
@@ -35,12 +36,20 @@ from seqae.cli.reading import MODEL_NAME, name_of, read_from
     help="The run's folder.",
     show_default="runs/ and the name of DATA",
 )
+@option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Go on from a trained model: its weights, window and options, on new data; scaling and threshold are new.",
+)
 @option("--overwrite", is_flag=True, help="Replace the run that is in the folder, once the new one is done.")
 @option("--resume", is_flag=True, help="Go on with the run in the folder, with its options; those given here win.")
 @JSON
 @NETWORK
 @READING
 @TRAINING
+@EACH
 @SCORING
 @CONFIG
 @COMMON
@@ -49,6 +58,7 @@ def command(
     ctx: click.Context,
     data: str | None,
     output: Path | None,
+    source: Path | None,
     overwrite: bool,
     resume: bool,
     as_json: bool,
@@ -62,30 +72,35 @@ def command(
     where not given otherwise.
 
     The folder gets model.safetensors (all that `seqae score` needs), last.safetensors (for --resume), metrics.jsonl,
-    tensorboard/ and config.toml (every option as resolved, for --config). Ctrl-C stops training, keeps the best model,
-    and gives exit code 130.
+    tensorboard/ and config.toml (every option as resolved, for --config). With --each it gets fleet.json and models/,
+    with a file for each series, which `seqae score` takes as a whole; a series that cannot be trained on is named and
+    left out. Ctrl-C stops training, keeps the best model (of the series trained so far), and gives exit code 130.
     """
     session = ctx.ensure_object(Session)
     if resume and output is None:
         raise click.UsageError("--resume goes on with the run in a folder. Name it with -o.")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite contradict each other. Give one of them.")
+    check_each(settings, resume=resume, source=source)
     folder = output or Path("runs") / name_of(data)
-    detector = new_detector(settings)
-    groups = {"Reading the table": READING, "Model": NETWORK, "Training": TRAINING, "Scores and events": SCORING}
+    judge = new_judge(settings) if source is None else continued(ctx, source, settings)
+    groups = {
+        "Reading the table": READING, "Model": NETWORK, "Training": TRAINING, "Many series": EACH,
+        "Scores and events": SCORING,
+    }  # fmt: skip
     resolved = {title: group.pick(settings) for title, group in groups.items()}
-    config = to_toml(ctx.command, {"Data": {"data": data}, **resolved}, "for seqae train --config")
+    config = to_toml(ctx.command, {"Data": {"data": data, "from": source}, **resolved}, "for seqae train --config")
     with fresh_run_folder(folder, overwrite=overwrite, resume=resume):
-        given = read_from(session, data, settings)
+        given = read_from(session, data, settings) if source is None else reread(session, judge, data, settings)
         if not resume:
             write_text(config, folder / CONFIG_NAME)  # before training, so that a killed run can be resumed
-        fit(session, detector, given, data, settings, log_dir=folder, resume=resume)
+        train(session, judge, given, data, settings, log_dir=folder, resume=resume, warm_start=source is not None)
         write_text(config, folder / CONFIG_NAME)
-        detector.save(folder / MODEL_NAME)
-    for line in summary(detector, name_of(data), given):
+        written = keep(judge, folder)
+    for line in told(judge, name_of(data), given):
         session.say(line)
     session.say(f"  written to   {folder}: {', '.join(name for name in RUN_FILES if (folder / name).exists())}")
     if as_json:
-        click.echo(to_json({"folder": folder, "model_file": folder / MODEL_NAME} | detector.describe()))
-    if detector.history["stopped"] == "interrupted":
+        click.echo(to_json({"folder": folder, "model_file": written} | judge.describe()))
+    if interrupted(judge):
         ctx.exit(INTERRUPTED)

@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 """Values that the functions fold at a time, so that a view's windows are never copied all at once."""
 
 
-def _kernel(function: Callable[..., None]) -> Any:
+def kernel(function: Callable[..., None]) -> Any:
     """Compile at the first call; later processes load it, unless the installation leaves nowhere to write a cache."""
     try:
         return numba.njit(function, cache=True, nogil=True, error_model="numpy")
@@ -205,7 +205,7 @@ def _fold(kind: Callable[[int, int, int], Fold], parts: ArrayLike, starts: Array
 # window: up to its end (`cut`) and from its beginning.
 
 
-@_kernel
+@kernel
 def _cover(part: Floats, coverage: Counts) -> None:
     if part.shape[1] == 1:  # without the inner loop it vectorises
         for j in range(len(part)):
@@ -218,7 +218,7 @@ def _cover(part: Floats, coverage: Counts) -> None:
             coverage[j] += given
 
 
-@_kernel
+@kernel
 def _settle_mean(done: int, stop: int, forget: bool, total: Doubles, count: Counts, values: Floats) -> None:
     channels = values.shape[1]
     window = len(total) // channels
@@ -231,7 +231,7 @@ def _settle_mean(done: int, stop: int, forget: bool, total: Doubles, count: Coun
                 total[i], count[i] = -0.0, 0
 
 
-@_kernel
+@kernel
 def _add(part: Floats, total: Doubles, count: Counts) -> None:
     for i in range(len(part)):
         given = part[i] == part[i]
@@ -239,7 +239,7 @@ def _add(part: Floats, total: Doubles, count: Counts) -> None:
         count[i] += given
 
 
-@_kernel
+@kernel
 def _take_mean(
     starts: Ints, lengths: Ints, parts: Floats, done: int, total: Doubles, count: Counts, values: Floats, cover: Counts
 ) -> None:
@@ -256,7 +256,7 @@ def _take_mean(
         _cover(parts[n, : lengths[n]], cover[start:])
 
 
-@_kernel
+@kernel
 def _nearer(part: Floats, away: Counts, distance: Counts, values: Floats) -> None:
     for i in range(len(part)):
         if part[i] == part[i] and away[i] < distance[i]:
@@ -264,7 +264,7 @@ def _nearer(part: Floats, away: Counts, distance: Counts, values: Floats) -> Non
             values[i] = part[i]
 
 
-@_kernel
+@kernel
 def _take_centred(
     starts: Ints, lengths: Ints, parts: Floats, done: int, distance: Counts, values: Floats, cover: Counts
 ) -> None:
@@ -290,7 +290,7 @@ def _take_centred(
         _cover(parts[n, : lengths[n]], cover[start:])
 
 
-@_kernel
+@kernel
 def _select(values: Floats, k: int) -> None:
     """Move the k-th smallest to place k, nothing larger before it: FIND (Hoare 1961)."""
     low, high = 0, len(values) - 1
@@ -312,7 +312,7 @@ def _select(values: Floats, k: int) -> None:
             high = j
 
 
-@_kernel
+@kernel
 def _settle_median(done: int, stop: int, forget: bool, carried: Floats, count: Counts, values: Floats) -> None:
     channels = values.shape[1]
     window = len(carried) // channels
@@ -329,7 +329,7 @@ def _settle_median(done: int, stop: int, forget: bool, carried: Floats, count: C
                 count[i] = 0
 
 
-@_kernel
+@kernel
 def _take_median(
     starts: Ints, lengths: Ints, parts: Floats, done: int, carried: Floats, count: Counts, values: Floats, cover: Counts
 ) -> None:

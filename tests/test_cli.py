@@ -21,6 +21,8 @@ import pytest
 import torch
 
 from seqae import Detector, read_csv
+from seqae.anomaly.detector import SCORER
+from seqae.anomaly.fusion import FUSIONS
 from seqae.anomaly.scoring import MODES, SCORERS
 from seqae.anomaly.thresholds import THRESHOLDS
 from seqae.cli.main import COMMANDS, run
@@ -135,12 +137,13 @@ def test_without_a_command_the_list_of_commands_is_shown(program):
 def test_choices_are_the_menus_and_defaults_the_library_s_own(name):
     options = {parameter.name: parameter for parameter in command_of(name).params}
     menus = {"model": MODELS, "cell": CELLS, "decoder_type": DECODERS, "likelihood": LIKELIHOODS}
-    menus |= {"scorer": SCORERS, "mode": MODES, "threshold": THRESHOLDS, "scaling": SCALINGS}
+    menus |= {"mode": MODES, "threshold": THRESHOLDS, "scaling": SCALINGS, "fusion": FUSIONS}
     for option, menu in menus.items():
         assert list(options[option].type.choices) == list(menu)
+    assert list(options["scorer"].type.of) == list(SCORERS)
     for function in (Detector, Detector.fit):
         for parameter in inspect.signature(function).parameters.values():
-            if parameter.name not in {"self", "data", "log_dir", "resume", "progress"}:
+            if parameter.name not in {"self", "data", "log_dir", "resume", "progress", "warm_start"}:
                 assert options[parameter.name].default == parameter.default, parameter.name
     assert {"--decoder_type", "--decoder-type"} <= set(options["decoder_type"].opts)
     assert "[default: repeat_latent]" in " ".join(command_of(name).get_help(click.Context(command_of(name))).split())
@@ -211,7 +214,7 @@ def test_train_tells_what_it_did_and_leaves_a_run_folder(fresh):
     said = fresh.stderr
     assert "CVAE (lstm, repeat_latent) trained on pump" in said
     assert "600 rows of 3 channels (temperature, pressure, flow), 2024-03-04 00:00:00 to 2024-03-08 03:50:00" in said
-    assert "420 fit, 60 validation, 120 calibration; in windows of 16" in said
+    assert "420 fit, 60 validation, 120 calibration\n  window       16 steps\n" in said
     assert "2 in " in said
     assert "nats per value (validation" in said
     folder = fresh.folder / "runs/new"
@@ -322,7 +325,8 @@ def test_every_row_comes_back_in_its_order_with_its_time_and_the_library_s_score
     assert "193 rows scored" in program.stderr
     assert list(pd.to_datetime(scores["timestamp"])) == list(pd.to_datetime(given["timestamp"]))
     parts = [f"score_{name}" for name in ("temperature", "pressure", "flow")]
-    assert list(scores.columns) == ["timestamp", "score", "p_value", "is_anomaly", "coverage", *parts]
+    heads = [f"head_{name}" for name in SCORER]
+    assert list(scores.columns) == ["timestamp", "score", "p_value", "is_anomaly", "coverage", "error", *parts, *heads]
 
     series = read_csv(trained / "today.csv")
     assert len(series) == 200  # the gap is filled inside, and left out of the answer
@@ -536,3 +540,52 @@ def test_a_run_too_short_for_one_epoch_leaves_a_usable_model_and_says_so(fresh, 
 def test_a_threshold_out_of_reach_is_said_when_scoring(program):
     program("score", "runs/pump", "today.csv", "--alpha", "0.0001")
     assert "nothing can be flagged: the threshold at alpha 0.0001 is out of reach" in program.stderr
+
+
+# ---- pieces, going on, drift ----
+
+
+@pytest.mark.parametrize("rows", ["50", "16384"])
+def test_a_file_scored_in_pieces_gives_the_same_bytes(program, trained, rows):
+    program("score", "runs/pump", "pump.csv", "-o", "whole.csv", "--events", "whole-events.csv", "--chunk-rows", "0")
+    said = program.stderr
+    program("score", "runs/pump", "pump.csv", "-o", "pieces.csv", "--events", "pieces-events.csv", "--chunk-rows", rows)
+    assert program.stderr == said
+    for name in (".csv", "-events.csv"):
+        assert (trained / f"pieces{name}").read_bytes() == (trained / f"whole{name}").read_bytes()
+    as_json = [program("score", "runs/pump", "pump.csv", "--json", "--chunk-rows", one) for one in ("0", rows)]
+    assert as_json[0] == as_json[1]
+
+
+def test_pieces_and_what_needs_the_whole_file_are_refused_together(program):
+    program("score", "runs/pump", "pump.csv", "--chunk-rows", "100", "--id", "flow", code=2)
+    assert "--chunk-rows 0" in program.stderr
+
+
+def test_training_goes_on_from_a_model(fresh):
+    fresh("train", "pump.csv", *QUICK, "--model", "CVAE", "-o", "one")
+    first = Detector.load(fresh.folder / "one/model.safetensors")
+    fresh("train", "pump.csv", "--from", "one", "--epochs", "1", "--alpha", "0.1", "-o", "two")
+    second = Detector.load(fresh.folder / "two/model.safetensors")
+    assert (second.window, second.options["model"], second.options["hidden"]) == (16, "CVAE", 8)
+    assert second.calibration.threshold.alpha == 0.1
+    assert second.preparation.conditions.names == first.preparation.conditions.names
+    config = tomllib.loads((fresh.folder / "two/config.toml").read_text())
+    assert (config["from"], config["window"], config["alpha"]) == ("one", 16, 0.1)
+    fresh("train", "pump.csv", "--from", "one", "--hidden", "9", "-o", "three", code=2)
+    assert "--hidden and --from contradict each other" in fresh.stderr
+    assert not (fresh.folder / "three").exists()
+
+
+def test_scoring_data_that_have_moved_warns_with_the_figures(program, trained):
+    rows = pd.read_csv(trained / "pump.csv")
+    rows["pressure"] += 40
+    rows.to_csv(trained / "moved.csv", index=False)
+    program("score", "runs/pump", "moved.csv", "-o", "moved-scores.csv")
+    warned = [line for line in program.stderr.splitlines() if "unlike the training data" in line]
+    assert len(warned) == 1
+    assert "1 of 3 channels" in warned[0]
+    assert "channel pressure: mean" in warned[0]
+    assert "seqae train --from MODEL" in warned[0]
+    program("score", "runs/pump", "pump.csv", "-o", "still-scores.csv")
+    assert "unlike" not in program.stderr

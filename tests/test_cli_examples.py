@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import sys
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -34,13 +36,21 @@ def telemetry(rows: int, start: str, seed: int) -> pd.DataFrame:
 
 
 def run_line(line: str, capsys: pytest.CaptureFixture[str] | None = None) -> tuple[str, str]:
-    """Run a command line here; `> file` as the shell does it. Returns stdout (or what went to the file) and stderr."""
+    """Run a command line here, with < and > as in a shell. Returns stdout (or what went to the file) and stderr."""
     program, *words = shlex.split(line)
     assert program == "seqae"
-    target = Path(words.pop()) if ">" in words else None
-    if target is not None:
-        words.remove(">")
-    assert run(words) == 0, line
+    files: dict[str, Path] = {}
+    for mark in ("<", ">"):
+        if mark in words:
+            place = words.index(mark)
+            files[mark] = Path(words.pop(place + 1))
+            words.pop(place)
+    target = files.get(">")
+    with contextlib.ExitStack() as stack:
+        if "<" in files:
+            before, sys.stdin = sys.stdin, stack.enter_context(files["<"].open())
+            stack.callback(setattr, sys, "stdin", before)
+        assert run(words) == 0, line
     out, err = ("", "") if capsys is None else capsys.readouterr()
     if target is not None:
         target.write_text(out)
@@ -64,6 +74,12 @@ def workplace(tmp_path_factory):
     try:
         for line in examples("train"):
             run_line(line)
+        run_line("seqae train pump.csv --mode causal --window 16 --hidden 8 --epochs 1 -q -o runs/live")
+        run_line(examples("score")[0])  # leaves scores.csv
+        stamps = pd.read_csv("today.csv")["timestamp"]
+        labels = pd.DataFrame({"timestamp": stamps, "label": stamps.index.isin(range(80, 100)).astype(int)})
+        labels.to_csv("labels.csv", index=False)
+        pd.DataFrame({"start": [stamps[80]], "end": [stamps[99]]}).to_csv("faults.csv", index=False)
     finally:
         os.chdir(before)
     return folder
@@ -88,6 +104,8 @@ def test_the_examples_of_train_leave_runs(workplace):
 @pytest.mark.parametrize("line", [line for name in COMMANDS if name != "train" for line in examples(name)])
 def test_an_example_runs_as_it_stands(line, workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
+    if line.startswith("seqae evaluate"):
+        run_line(examples("score")[0])  # another example has left other scores under that name
     capsys.readouterr()
     out, err = run_line(line, capsys)
     assert "warning" not in err

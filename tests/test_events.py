@@ -99,3 +99,28 @@ def test_no_event_is_an_empty_table_of_the_same_kinds():
 def test_rules_out_of_range_are_refused(options):
     with pytest.raises(OptionError, match="at least"):
         events([0.0], **options)
+
+
+def test_an_event_is_narrowed_to_where_values_are_clearly_off():
+    scores = np.where((np.arange(60) >= 10) & (np.arange(60) < 50), 10.0, 0.0)
+    scores[12] = 11.0
+    parts = np.stack([scores, np.zeros(60)], axis=1)
+    parts[25:30] = [2.0, 18.0]  # another channel than in the rows around
+    errors = np.full(60, 0.5)
+    errors[[25, 27, 29]] = [3.0, 9.0, 4.0]
+    threshold = Quantile(np.linspace(0, 5, 100), 0.05)
+
+    def found(errors, limit):
+        index = pd.RangeIndex(60)
+        return find_events(
+            scores > 5, scores, index, parts, ("a", "b"), threshold=threshold, errors=errors, error_limit=limit
+        ).iloc[0]
+
+    narrow = found(errors, 1.0)
+    assert (narrow["start"], narrow["peak"], narrow["end"], narrow["steps"]) == (25, 27, 29, 5)
+    assert narrow["channels"] == "b, a"
+    assert narrow["score"] == 11.0
+    # errors that are no higher than a few rows are by chance say nothing of where
+    for wide in (found(errors, 4.6), found(None, 1.0)):
+        assert (wide["start"], wide["peak"], wide["end"]) == (10, 12, 49)
+        assert wide["channels"] == "a, b"

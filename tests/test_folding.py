@@ -264,4 +264,4 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
         return compile_now(function, **options)
 
     monkeypatch.setattr(numba, "njit", nowhere_to_write)
-    assert folding._kernel(lambda x: x + 1)(1) == 2
+    assert folding.kernel(lambda x: x + 1)(1) == 2

@@ -113,7 +113,7 @@ def test_every_parameter_reaches_the_detector(monkeypatch):
     monkeypatch.setattr(outlier, "Detector", Spy)
     parameters = {
         "model": "AE", "cell": "lstm", "decoder_type": "output_as_input", "window": 12, "latent": 3, "hidden": 7,
-        "likelihood": "laplace", "scaling": "robust", "scorer": "absolute_error", "mode": "centred",
+        "likelihood": "laplace", "scaling": "robust", "scorer": "absolute_error", "mode": "centred", "smoothing": 3,
         "threshold": "conformal", "alpha": 0.07, "epochs": 1, "batch_size": 9, "learning_rate": 0.004, "device": "cpu",
     }  # fmt: skip
     assert set(parameters) | {"random_state"} == set(seqae.SequenceOutlierDetector().get_params())

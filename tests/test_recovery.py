@@ -40,7 +40,9 @@ def series(kind):
 def detector(cell, mode, decoupling):
     train, _ = series("channel_decoupling" if decoupling else "spike")
     sizes = {"window": 20, "latent": 6} if decoupling else {"window": 40, "latent": 4}
-    made = seqae.Detector(model="VAE", cell=cell, decoder_type=mode, hidden=24, missing="score", **sizes)
+    made = seqae.Detector(
+        model="VAE", cell=cell, decoder_type=mode, hidden=24, scorer="nll", smoothing=1, missing="score", **sizes
+    )
     if decoupling:
         return made.fit(train, epochs=40, learning_rate=1e-2, train_stride=4, seed=0)
     # Values hidden in training teach the model to read windows with holes, so that only the holes are strange.

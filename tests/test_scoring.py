@@ -6,10 +6,12 @@ import torch
 from scipy import stats
 from torch import distributions
 
-from seqae.anomaly.scoring import MODES, SCORERS, fold_outputs, score_windows, total_score
+from seqae.anomaly.heads import absolute_error, nll, squared_error
+from seqae.anomaly.neighbours import reference_windows
+from seqae.anomaly.scoring import MODES, SCORERS, Folded, fold_outputs, head_of, score_windows, total_score
 from seqae.errors import OptionError
 from seqae.models import AE, VAE, Output
-from seqae.windows import WindowSet
+from seqae.windows import Batch, WindowSet
 
 W = 9
 # Windows that share a batch share matrix products, whose summation order depends on the batch's size.
@@ -32,32 +34,45 @@ def values(rows, seed=0, missing=0.0):
     return array
 
 
+def learned(model, scorer):
+    """Return a head that has learned from other normal windows."""
+    head = head_of(scorer)
+    windows = WindowSet([values(80, seed=7)], window=W)
+    head.learn(model, windows, reference_windows(windows))
+    return head
+
+
 def score(model, arrays, *, mode="overlap", stride=1, scorer="nll", **options):
     windows = WindowSet(arrays, window=W, stride=stride, tail="align", ragged=True)
-    return score_windows(model, windows, scorer=SCORERS[scorer], mode=mode, **options)
+    each = score_windows(model, windows, [learned(model, scorer)], mode=mode, **options)
+    folded, _ = zip(*each, strict=True)
+    return Folded(*(np.concatenate(parts) for parts in zip(*folded, strict=True)))
 
 
 def naive_windows(model, array, starts, scorer):
     """Score one window at a time."""
-    parts = {}
+    head, parts = learned(model, scorer), {}
     for start in starts:
         window = torch.from_numpy(array[start : start + W])[None]
+        observed = ~window.isnan()
         with torch.no_grad():
-            output = model(window)
-            part = SCORERS[scorer](torch.nan_to_num(window), output)[0].numpy()
-        parts[start] = np.where(np.isnan(window[0].numpy()), np.nan, part)
+            batch = Batch(window.nan_to_num(0.0), observed)
+            part = head.parts(model, batch, model(window)).expand(1, W, -1)[0].numpy()
+        seen = observed[0].numpy()
+        parts[start] = np.where(seen if head.channelwise else seen.any(axis=1, keepdims=True), part, np.nan)
     return parts
 
 
 def naive_fold(parts, length, mode):
     """For each step and channel look at every window that covers it and has a value there."""
-    folded, coverage = np.full((length, 2), np.nan), np.zeros(length, dtype=int)
+    channels = next(iter(parts.values())).shape[1]
+    folded, coverage = np.full((length, channels), np.nan), np.zeros(length, dtype=int)
     for t in range(length):
         covering = {s: p[t - s] for s, p in parts.items() if s <= t < s + W}
         if mode == "causal":
             covering = {s: p for s, p in covering.items() if t - s == W - 1}
         coverage[t] = sum(not np.isnan(p).all() for p in covering.values())
-        for c in range(2):
+        for c in range(channels):
             given = {s: p[c] for s, p in covering.items() if not np.isnan(p[c])}
             if given and mode == "centred":
                 nearest = min(given, key=lambda s: (abs(t - s - (W - 1) / 2), s))
@@ -132,9 +147,9 @@ def test_scorers_are_their_formulas():
     x, mean, sigma = (torch.from_numpy(rng.gamma(2.0, size=(3, 5, 2))) for _ in range(3))
     output = Output(None, distributions.Normal(mean, sigma), None)
     a, m, s = x.numpy(), mean.numpy(), sigma.numpy()
-    np.testing.assert_allclose(SCORERS["squared_error"](x, output), np.square(a - m))
-    np.testing.assert_allclose(SCORERS["absolute_error"](x, output), np.abs(a - m))
-    np.testing.assert_allclose(SCORERS["nll"](x, output), -stats.norm.logpdf(a, m, s))
+    np.testing.assert_allclose(squared_error(x, output), np.square(a - m))
+    np.testing.assert_allclose(absolute_error(x, output), np.abs(a - m))
+    np.testing.assert_allclose(nll(x, output), -stats.norm.logpdf(a, m, s))
 
 
 def test_total_score_is_the_mean_of_the_observed_channels():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Trained", "train"]
+__all__ = ["Trained", "train", "variance_about"]
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -17,11 +19,13 @@ from seqae.errors import DataError, OptionError, choose
 from seqae.models import MODELS, Autoencoder
 from seqae.nn.likelihoods import Likelihood
 from seqae.objectives import Objective
+from seqae.periods import WindowChoice, choose_window
 from seqae.series import Panel
 from seqae.training import loop
 from seqae.training.devices import resolve_device
 from seqae.training.schedules import FORCINGS, SCHEDULES
 from seqae.training.tracking import History
+from seqae.windows import WindowSet
 
 
 class Trained(NamedTuple):
@@ -31,27 +35,36 @@ class Trained(NamedTuple):
     preparation: Preparation
     parts: Parts
     history: History
+    window: WindowChoice
+    reference: WindowSet
+    """Every window of the part that it was fitted to, for what score heads learn."""
 
 
 def train(
     options: Mapping[str, Any], panel: Panel, *, validation: float, calibration: float, train_stride: int | None,
     min_observed: float, beta: float, beta_schedule: str, warmup: float, free_bits: float, noise: str | None,
     noise_level: float, teacher_forcing: float, forcing_schedule: str, forcing_epochs: float,
-    device: str | torch.device, seed: int, **running: Any,
+    device: str | torch.device, seed: int, start: tuple[Autoencoder, Preparation] | None = None, **running: Any,
 ) -> Trained:  # fmt: skip
     """Train the model that a Detector's options describe; the arguments are those of `Detector.fit`.
 
+    start: a model to go on from, with its preparation, whose conditions are kept; the scaling is that of the new data.
     running: what goes to the loop as it is. Every part of the data is looked at before the first epoch, so that what
     would stop the calibration stops the work at its start.
     """
-    condition = default_condition(options["model"], options["condition"], panel)
-    window, place = options["window"], resolve_device(device)
+    condition = None if start else default_condition(options["model"], options["condition"], panel)
+    choice, place = window_of(options["window"], panel), resolve_device(device)
+    window = choice.window
     parts = cut(panel, window, validation=validation, calibration=calibration)
     # A Bernoulli likelihood has no density outside [0, 1], so its range must hold what is held back, too.
     scaled = panel if settings.is_bernoulli(options["likelihood"]) else parts.fit
-    preparation = Preparation.fit(parts.fit, scaled, scaling=options["scaling"], condition=condition)
+    preparation = Preparation.fit(parts.fit, scaled, panel, scaling=options["scaling"], condition=condition)
+    if start is None:
+        model = build_model(options, len(panel.channels), preparation.conditions.size, seed)
+    else:
+        model, preparation = copy.deepcopy(start[0]), replace(preparation, conditions=start[1].conditions)
+        start[1].check_step(panel)
     preparation.check_step(panel)
-    model = build_model(options, len(panel.channels), preparation.conditions.size, seed)
     for name, part in parts._asdict().items():
         if part is not None:
             check_values(model, preparation, part, name)
@@ -59,17 +72,32 @@ def train(
         train_stride = max(1, min(window // 8, sum(map(len, parts.fit)) // 1000))
     common: dict[str, Any] = {"window": window, "stride": train_stride, "min_observed": min_observed, "device": place}
     windows = preparation.windows(parts.fit, phase="random", **common)
-    held = None if parts.validation is None else preparation.windows(parts.validation, tail="align", **common)
+    watched = None if parts.validation is None else preparation.windows(parts.validation, tail="align", **common)
     weight = choose(SCHEDULES, beta_schedule, "beta_schedule")(beta, warmup)
     forcing = choose(FORCINGS, forcing_schedule, "forcing_schedule")(teacher_forcing, forcing_epochs)
     objective = Objective(
         beta=weight, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=forcing
     )
-    told = {name: str(value) for name, value in options.items()}
+    told = {name: str(value) for name, value in options.items()} | {"window": str(window)}
     history = loop.fit(
-        model, windows, objective=objective, validation=held, device=place, seed=seed, hyperparameters=told, **running
+        model,
+        windows,
+        objective=objective,
+        validation=watched,
+        device=place,
+        seed=seed,
+        hyperparameters=told,
+        **running,
     )
-    return Trained(model, preparation, parts, history)
+    known = preparation.windows(parts.fit, **common | {"stride": 1})
+    return Trained(model, preparation, parts, history, choice, known)
+
+
+def window_of(given: int | None, panel: Panel) -> WindowChoice:
+    """Return the window that was asked for, or one that fits the data."""
+    if given is None:
+        return choose_window([series.values for series in panel])
+    return WindowChoice(given, None, "as given")
 
 
 def default_condition(model: str | Autoencoder, condition: str | Sequence[str] | None, panel: Panel) -> Any:
@@ -112,3 +140,11 @@ def check_values(model: Autoencoder, preparation: Preparation, panel: Panel, par
         scaled = torch.from_numpy(preparation.scaler.apply(series.values)).nan_to_num(0.0)[None].to(device)
         with torch.no_grad():
             model.likelihood(torch.zeros_like(scaled), scaled.new_zeros(*scaled.shape, extras)).log_prob(scaled)
+
+
+def variance_about(preparation: Preparation, panel: Panel, fitted: Panel) -> float:
+    """Return the mean squared distance of a panel's scaled values from the means of what was fitted, over channels."""
+    means = np.nanmean(np.concatenate([preparation.scaler.apply(series.values) for series in fitted]), axis=0)
+    apart = [np.square(preparation.scaler.apply(series.values) - means) for series in panel]
+    given = np.concatenate(apart)
+    return float(np.mean([column[~np.isnan(column)].mean() for column in given.T if not np.isnan(column).all()] or [0]))

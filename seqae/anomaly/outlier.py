@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SequenceOutlierDetector"]
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -36,8 +37,9 @@ class SequenceOutlierDetector(OutlierMixin, BaseEstimator):
 
     def __init__(
         self, *, model: str = "VAE", cell: str = "lstm", decoder_type: str = "repeat_latent", window: int | None = None,
-        latent: int = 4, hidden: int = 32, likelihood: str = "normal", scaling: str = "standard", scorer: str = "nll",
-        mode: str = "overlap", threshold: str = "quantile", alpha: float = 0.01, epochs: int = 50, batch_size: int = 32,
+        latent: int = 4, hidden: int = 32, likelihood: str = "normal", scaling: str = "standard",
+        scorer: str | Sequence[str] = "nll", mode: str = "overlap", smoothing: int | None = 1,
+        threshold: str = "quantile", alpha: float = 0.01, epochs: int = 50, batch_size: int = 32,
         learning_rate: float = 3e-3, device: str = "auto", random_state: int | np.random.RandomState | None = None,
     ) -> None:  # fmt: skip
         self.model = model
@@ -50,6 +52,7 @@ class SequenceOutlierDetector(OutlierMixin, BaseEstimator):
         self.scaling = scaling
         self.scorer = scorer
         self.mode = mode
+        self.smoothing = smoothing
         self.threshold = threshold
         self.alpha = alpha
         self.epochs = epochs
@@ -67,7 +70,7 @@ class SequenceOutlierDetector(OutlierMixin, BaseEstimator):
         self.detector_ = Detector(
             model=self.model, cell=self.cell, decoder_type=self.decoder_type, window=self.window_, latent=self.latent,
             hidden=self.hidden, likelihood=self.likelihood, scaling=self.scaling, scorer=self.scorer, mode=self.mode,
-            threshold=self.threshold, alpha=self.alpha,
+            smoothing=self.smoothing, threshold=self.threshold, alpha=self.alpha,
         )  # fmt: skip
         self.detector_.fit(
             rows, epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 __all__ = [
+    "LABELLED",
     "Given",
     "Parts",
     "Preparation",
+    "comparison",
     "cut",
     "drop_inserted",
     "fingerprint",
@@ -18,7 +20,7 @@ __all__ = [
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from seqae.anomaly.drift import Reference
 from seqae.conditions import Conditions
 from seqae.errors import DataError, ModelFileError, OptionError, SeqaeWarning
 from seqae.scaling import Scaler
@@ -136,12 +139,21 @@ def without_labelled(panel: Panel) -> Panel:
     )
 
 
+LABELLED: dict[str, Callable[[Panel], Panel]] = {"keep": lambda panel: panel, "exclude": without_labelled}
+"""What becomes of rows that are labelled anomalous, in training and calibration."""
+
+
 class Parts(NamedTuple):
     """What a model is fitted to, what tells when to stop, and what the threshold is set by; in time order."""
 
     fit: Panel
     validation: Panel | None
     calibration: Panel | None
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The number of rows of each part."""
+        return {name: sum(map(len, part or ())) for name, part in self._asdict().items()}
 
 
 def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: float = 0.2) -> Parts:
@@ -180,6 +192,21 @@ def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: floa
     return Parts(fit, *others)
 
 
+def comparison(parts: Parts, window: int) -> tuple[Panel | None, Panel | None]:
+    """Return the held-back series that score heads are compared by, and those that the threshold is set by.
+
+    The validation part and the calibration part; without a validation part the first third of each calibration series
+    and the rest of it, where that third is a window long. Not the same rows for both: a threshold is to be set by rows
+    that no score was made with.
+    """
+    if parts.validation is not None or parts.calibration is None:
+        return parts.validation, parts.calibration
+    cuts = [(series, len(series) // 3) for series in parts.calibration]
+    if min(third for _, third in cuts) < window:
+        return parts.calibration, parts.calibration
+    return Panel(series[:third] for series, third in cuts), Panel(series[third:] for series, third in cuts)
+
+
 def _bounds(length: int, shares: tuple[float, float], least: int) -> list[tuple[int, int]]:
     """Return (first, stop) of the three parts of `length` rows; a part that is asked for has `least` rows or more.
 
@@ -214,14 +241,17 @@ class Preparation:
     """Each channel's share of missing values, by the rule of succession: (missing + 1) / (rows + 2)."""
     step: Mapping[str, Any] | None = None
     """{"text": "5min", "seconds": 300.0}, seconds None for plain numbers; None without an even time axis."""
+    reference: Reference | None = None
+    """What all of the training data were like, to tell when new data are not."""
 
     @classmethod
-    def fit(cls, panel: Panel, scaled: Panel, *, scaling: str, condition: str | Sequence[str] | None) -> Preparation:
-        """Learn from the part that the model is fitted to; the scaling from `scaled`."""
+    def fit(
+        cls, panel: Panel, scaled: Panel, whole: Panel, *, scaling: str, condition: str | Sequence[str] | None
+    ) -> Preparation:
+        """Learn from the part that the model is fitted to; the scaling from `scaled`, the reference from `whole`."""
         scaler = Scaler.fit(scaled, scaling, channels=panel.channels)
-        return cls(
-            panel.channels, scaler, Conditions.fit(condition, panel), _missing(panel), _step_document(panel[0].step)
-        )
+        conditions, step = Conditions.fit(condition, panel), _step_document(panel[0].step)
+        return cls(panel.channels, scaler, conditions, _missing(panel), step, Reference.fit(whole))
 
     def windows(self, panel: Panel, *, window: int, device: str | torch.device = "cpu", **options: Any) -> WindowSet:
         """Return the scaled windows of a panel with these channels; options: those of WindowSet."""
@@ -260,6 +290,7 @@ class Preparation:
             "conditions": self.conditions.to_document(),
             "missing_rate": list(self.missing_rate),
             "step": None if self.step is None else dict(self.step),
+            "reference": None if self.reference is None else self.reference.to_document(),
         }
 
     @classmethod
@@ -271,7 +302,9 @@ class Preparation:
                 Conditions.from_document(document["conditions"]),
             )
             rates = tuple(map(float, document["missing_rate"]))
-            return cls(tuple(document["channels"]), scaler, conditions, rates, document["step"])
+            known = document["reference"]
+            reference = None if known is None else Reference.from_document(known)
+            return cls(tuple(document["channels"]), scaler, conditions, rates, document["step"], reference)
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"the model file's preparation cannot be read ({error}). Train it again.") from None
 

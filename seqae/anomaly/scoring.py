@@ -1,8 +1,8 @@
-"""Scores: how strange each value is to the model, folded from the windows onto the time axis.
+"""From windows to scores on the time axis: heads are evaluated on every window, folded, and smoothed.
 
-A scorer is a function of the data and the model's output that gives one number a value, (B, W, C); higher is stranger.
-A mode says which windows' numbers a step gets. A step's score is the mean of its observed channels' folded numbers, so
-that these are each channel's contribution to it.
+A head (`seqae.anomaly.heads`) gives numbers for a window's values; a mode says which windows' numbers a step gets; a
+moving mean smooths them. A step's score by one head is the mean of its channels' numbers, so that these are each
+channel's contribution to it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ __all__ = [
     "SCORERS",
     "Folded",
     "Measure",
-    "Scorer",
+    "fold_band",
     "fold_outputs",
+    "head_of",
     "score_windows",
     "total_score",
 ]
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,36 +31,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from seqae.anomaly.heads import (
+    Energy,
+    ErrorDistance,
+    Head,
+    Pointwise,
+    ReconstructionProbability,
+    Scorer,
+    WindowMean,
+    absolute_error,
+    nll,
+    squared_error,
+)
+from seqae.anomaly.neighbours import NearestLatent, NearestWindow, WindowPCA
 from seqae.errors import choose
-from seqae.folding import FOLDS
+from seqae.folding import FOLDS, Fold
 from seqae.models import Autoencoder, Output
+from seqae.smoothing import moving_mean
 from seqae.windows import Batch, WindowSet
 
 BLOCK = 512
 """Windows that are evaluated at a time. Another number changes scores in their last bits at most."""
 
-Scorer = Callable[[Tensor, Output], Tensor]
 Measure = Callable[[Batch, Output], Tensor]
-"""Gives (B, W, C) of what is to be folded, NaN where there is nothing."""
+"""Gives (B, W, K) of what is to be folded, NaN where there is nothing."""
+
+SCORERS: dict[str, Callable[[], Head]] = {
+    "nll": lambda: Pointwise(nll),
+    "squared_error": lambda: Pointwise(squared_error),
+    "absolute_error": lambda: Pointwise(absolute_error),
+    "reconstruction_probability": ReconstructionProbability,
+    "mahalanobis": ErrorDistance,
+    "window_error": lambda: WindowMean(squared_error),
+    "window_nll": lambda: WindowMean(nll),
+    "window_pca": WindowPCA,
+    "nearest_window": NearestWindow,
+    "nearest_shape": lambda: NearestWindow(centred=True),
+    "nearest_latent": NearestLatent,
+    "energy": Energy,
+}
+"""name -> what makes a head that has learned nothing yet."""
 
 
-def squared_error(x: Tensor, output: Output) -> Tensor:
-    """Return (x − mean of p(x | z))², in squared scaled units."""
-    return (x - output.likelihood.mean) ** 2
-
-
-def absolute_error(x: Tensor, output: Output) -> Tensor:
-    """Return |x − mean of p(x | z)|, in scaled units."""
-    return (x - output.likelihood.mean).abs()
-
-
-def nll(x: Tensor, output: Output) -> Tensor:
-    """Return −log p(x | z), in nats of the scaled data; negative where the density is above 1."""
-    return -output.likelihood.log_prob(x)
-
-
-SCORERS: dict[str, Scorer] = {"squared_error": squared_error, "absolute_error": absolute_error, "nll": nll}
-"""name -> function of x: (B, W, C), missing values 0, and the model's output; z is its mean, nothing is sampled."""
+def head_of(scorer: str | Scorer | Head) -> Head:
+    """Return a head by its name, of a function of each value and the model's output, or as it is."""
+    if isinstance(scorer, Head):
+        return scorer
+    return choose(SCORERS, scorer, "scorer")() if isinstance(scorer, str) else Pointwise(scorer)
 
 
 MISSING: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -100,8 +118,8 @@ def fold_outputs(
     beside one block of `batch_size` windows. progress: show a bar on stderr.
     """
     rows = int(windows.offsets[-1])
-    fold = FOLDS[choose(MODES, mode, "mode")]
-    folds = [fold(rows, windows.channels, windows.window) for _ in measures]
+    kind = FOLDS[choose(MODES, mode, "mode")]
+    folds: list[Fold] = []
     training = model.training
     model.eval()
     bar = tqdm(total=len(windows), desc="scoring", unit=" windows", unit_scale=True, disable=not progress)  # on stderr
@@ -110,36 +128,69 @@ def fold_outputs(
             for index, batch in windows.blocks(batch_size):
                 output = model(batch.x, batch.observed, batch.condition, batch.lengths, sample=False)
                 starts, lengths = (place.cpu().numpy() for place in windows.locate(index))
-                for one, measure in zip(folds, measures, strict=True):
-                    one.add(starts, measure(batch, output).float().cpu().numpy(), lengths)
+                measured = [measure(batch, output).float().cpu().numpy() for measure in measures]
+                folds = folds or [kind(rows, one.shape[2], windows.window) for one in measured]
+                for fold, one in zip(folds, measured, strict=True):
+                    fold.add(starts, one, lengths)
                 bar.update(len(index))
     finally:
         model.train(training)
     return [Folded(one.result(), one.coverage) for one in folds]
 
 
+def fold_band(model: Autoencoder, windows: WindowSet, level: float, **how: Any) -> list[Folded]:
+    """Fold the mean of p(x | z) and the two ends of the interval that holds `level` of it; how: as for fold_outputs."""
+
+    def mean(batch: Batch, output: Output) -> Tensor:
+        return output.likelihood.mean
+
+    def end(number: int) -> Measure:
+        return lambda batch, output: model.likelihood.interval(output.likelihood, level)[number]
+
+    return fold_outputs(model, windows, [mean, end(0), end(1)], **how)
+
+
 def score_windows(
     model: Autoencoder,
     windows: WindowSet,
+    heads: Sequence[Head],
     *,
-    scorer: Scorer = nll,
     mode: str = "overlap",
+    smoothing: int = 1,
     missing: NDArray[np.float64] | None = None,
     batch_size: int = BLOCK,
     progress: bool = False,
-) -> Folded:
-    """Return the parts of the score, (R, C) on the windows' concatenated rows, and the coverage (R,).
+) -> list[list[Folded]]:
+    """Return what each head says of each series: for every series a list with (T, C), or (T, 1), and coverage per head.
 
-    missing: (C,) the part that a missing value gets; None gives it none: NaN. See `total_score` for the step's score,
-    and `fold_outputs`.
+    The last of each list is no head's: the squared error of each value, (T, C), never smoothed, which says where within
+    a strange stretch values are off. smoothing: rows of the moving mean, of the past alone in mode causal. missing:
+    (C,) the part that a missing value gets; None gives it none: NaN. See `total_score` for the step's score, and
+    `fold_outputs`.
     """
     given = np.full(windows.channels, np.nan) if missing is None else missing
     unseen = torch.as_tensor(given, dtype=torch.float32, device=windows.device)
 
-    def measure(batch: Batch, output: Output) -> Tensor:
-        return torch.where(batch.observed, scorer(batch.x, output), unseen)
+    def measure(head: Head) -> Measure:
+        def measured(batch: Batch, output: Output) -> Tensor:
+            parts = head.parts(model, batch, output).expand(-1, batch.x.shape[1], -1)
+            if head.channelwise:
+                return torch.where(batch.observed, parts, unseen)
+            return torch.where(batch.observed.any(-1, keepdim=True), parts, torch.nan)
 
-    return fold_outputs(model, windows, [measure], mode=mode, batch_size=batch_size, progress=progress)[0]
+        return measured
+
+    def error(batch: Batch, output: Output) -> Tensor:
+        return torch.where(batch.observed, squared_error(batch.x, output), torch.nan)
+
+    measures = [*(measure(head) for head in heads), error]
+    folded = fold_outputs(model, windows, measures, mode=mode, batch_size=batch_size, progress=progress)
+    past = mode == "causal"
+    each = zip(*(one.split(windows.offsets) for one in folded), strict=True)
+    return [
+        [*(Folded(moving_mean(one.values, smoothing, past_only=past), one.coverage) for one in said), raw]
+        for *said, raw in each
+    ]
 
 
 def total_score(parts: NDArray[np.float32]) -> NDArray[np.float64]:

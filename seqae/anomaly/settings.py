@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-__all__ = ["NETWORK", "check", "columns", "is_bernoulli", "part_of", "takes_condition", "to_document"]
+__all__ = [
+    "NETWORK",
+    "check",
+    "columns",
+    "describe",
+    "head_names",
+    "is_bernoulli",
+    "part_of",
+    "scorers",
+    "takes_condition",
+    "to_document",
+]
 
 import inspect
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
-from seqae.anomaly.scoring import MISSING, MODES, SCORERS, nll
+from seqae.anomaly.fusion import FUSIONS
+from seqae.anomaly.heads import Head, Scorer, nll
+from seqae.anomaly.pipeline import Preparation
+from seqae.anomaly.scoring import MISSING, MODES, SCORERS, head_of
 from seqae.anomaly.thresholds import THRESHOLDS
 from seqae.errors import OptionError, choose
 from seqae.models import MODELS, Autoencoder
@@ -53,26 +67,23 @@ def takes_condition(model: str | Autoencoder) -> bool:
 
 def check(options: Mapping[str, Any]) -> None:
     """Raise OptionError for a Detector's option that does not exist or contradicts another."""
-    for name in ("window", "stride", "min_length", "merge"):
+    for name in ("window", "stride", "smoothing", "min_length", "merge"):
         value, least = options[name], 0 if name == "merge" else 1
-        if name == "stride" and value is None:
+        if name in ("window", "stride", "smoothing") and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least:
             raise OptionError(f"{name}={value!r} is not possible. Give a whole number of at least {least}.")
-    for name, menu in (("scorer", SCORERS), ("threshold", THRESHOLDS), ("likelihood", LIKELIHOODS)):
+    for name, menu in (("threshold", THRESHOLDS), ("likelihood", LIKELIHOODS)):
         part_of(menu, options[name], name)
+    _check_scorers(options)
     choose(MODES, options["mode"], "mode")
     choose(MISSING, options["missing"], "missing")
-    if options["missing"] == "score" and options["scorer"] not in ("nll", nll):
-        raise OptionError(
-            f"missing 'score' gives nats, as scorer 'nll' does; got scorer {options['scorer']!r}. Use nll."
-        )
     choose(SCALINGS, options["scaling"], "scaling")
     if not 0 < options["alpha"] < 0.5:
         raise OptionError(f"alpha={options['alpha']!r} is the share of false alarms: give a number between 0 and 0.5.")
     if options["mode"] == "causal" and options["stride"] not in (None, 1):
         raise OptionError(f"mode causal scores every step, so its stride is 1; got stride={options['stride']}.")
-    if options["stride"] is not None and options["stride"] > options["window"]:
+    if None not in (options["stride"], options["window"]) and options["stride"] > options["window"]:
         raise OptionError(
             f"stride={options['stride']} is longer than window={options['window']}: rows between windows would have no "
             "score. Use a stride of at most the window."
@@ -88,6 +99,34 @@ def check(options: Mapping[str, Any]) -> None:
         raise OptionError(
             f"the Bernoulli likelihood needs values in [0, 1], which scaling {options['scaling']} does not give. "
             "Use --scaling minmax, --scaling none for data that lies there already, or --likelihood normal."
+        )
+
+
+def scorers(given: Any) -> list[str | Scorer | Head]:
+    """Return the scorers as a list, be it one or several."""
+    return [given] if isinstance(given, str | Head) or callable(given) else list(given)
+
+
+def head_names(given: Any) -> list[str]:
+    """Return what each scorer is called: its name in the menu, or that of a caller's own function or class."""
+    return [one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__) for one in scorers(given)]
+
+
+def _check_scorers(options: Mapping[str, Any]) -> None:
+    given, names = scorers(options["scorer"]), head_names(options["scorer"])
+    if not given:
+        raise OptionError(f"there is no scorer. Name one or several of {', '.join(SCORERS)}.")
+    for one in given:
+        head_of(one)
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(f"scorer {name} is named twice. Name it once.")
+    if "reconstruction_probability" in names and options["model"] == "AE":
+        raise OptionError("reconstruction_probability draws z, which an AE does not. Use --model VAE, or --score nll.")
+    choose(FUSIONS, options["fusion"], "fusion")
+    if options["missing"] == "score" and given not in (["nll"], [nll]):
+        raise OptionError(
+            f"missing 'score' gives nats, as scorer 'nll' does; got scorer {', '.join(names)!r}. Use nll."
         )
 
 
@@ -108,8 +147,29 @@ def to_document(options: Mapping[str, Any], model: Autoencoder) -> dict[str, Any
             "model": model.recipe["builder"],
             "likelihood": likelihood if len(likelihood) > 1 else likelihood["name"],
         }
-    named["scorer"] = name_of(SCORERS, named["scorer"], "scorer")
+    for one, name in zip(scorers(named["scorer"]), head_names(named["scorer"]), strict=True):
+        if name not in SCORERS or not (isinstance(one, str) or one is nll):
+            raise OptionError(f"scorer {one!r} is your own part, which a file cannot hold. Name those of the menu.")
+    named["scorer"] = head_names(named["scorer"])
     named["threshold"] = name_of(THRESHOLDS, named["threshold"], "threshold")
     condition = named["condition"]
     named["condition"] = condition if condition is None or isinstance(condition, str) else list(condition)
     return named
+
+
+def describe(document: Mapping[str, Any], model: Autoencoder, preparation: Preparation) -> dict[str, Any]:
+    """Return what a reader of a model wants to know of its document, as JSON: no epoch but the best, no numbers."""
+    history = dict(document["history"])
+    epochs, best = history.pop("epochs", []), history.get("best_epoch", 0)
+    thresholds = dict(document["thresholds"])
+    return {
+        **document,
+        "history": history | {"epochs": len(epochs), "best": epochs[best - 1] if best else None},
+        "preparation": {name: part for name, part in document["preparation"].items() if name != "reference"}
+        | {"conditions": list(preparation.conditions.names), "scaler": preparation.scaler.kind},
+        "threshold": thresholds.pop(None, None),
+        "thresholds": thresholds,
+        "recipe": model.recipe,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "device": str(next(model.parameters()).device),
+    }

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-__all__ = ["event_table", "latent_table", "reconstruction_table", "sample_table", "score_table"]
+__all__ = ["draw", "event_table", "latent_tables", "reconstruction_table", "score_table"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.events import find_events
-from seqae.anomaly.scoring import Folded, total_score
-from seqae.anomaly.thresholds import Threshold
+from seqae.anomaly.fusion import Scored
+from seqae.anomaly.pipeline import Preparation
+from seqae.anomaly.scoring import Folded
+from seqae.errors import OptionError
+from seqae.models import Autoencoder
 from seqae.scaling import Scaler
 from seqae.series import Panel, Series
+from seqae.windows import WindowSet
 
 
-def score_table(series: Series, folded: Folded, threshold: Threshold | None) -> pd.DataFrame:
-    """Return score, p_value, is_anomaly, coverage and score_<channel>, a row for each row of the series.
+def score_table(series: Series, scored: Scored, calibration: Calibration | None, heads: Sequence[str]) -> pd.DataFrame:
+    """Return score, p_value, is_anomaly, coverage, error, score_<channel> and, of several, head_<name>, for each row.
 
     A row without a score has coverage 0, NaN, and is no anomaly. Without a threshold p_value is NaN and is_anomaly
     missing (pandas' nullable boolean) throughout.
     """
-    score = total_score(folded.values)
+    score, threshold = scored.total, None if calibration is None else calibration.threshold
     unknown = pd.array([pd.NA] * len(series), dtype="boolean")
     columns = {
         "score": score,
         "p_value": np.full(len(series), np.nan) if threshold is None else threshold.p_value(score),
         "is_anomaly": unknown if threshold is None else threshold.flag(score),
-        "coverage": folded.coverage,
+        "coverage": scored.coverage,
+        "error": scored.error,
     }
-    columns |= {f"score_{name}": folded.values[:, c] for c, name in enumerate(series.channels)}
+    columns |= {f"score_{name}": scored.parts[:, c] for c, name in enumerate(series.channels)}
+    columns |= {f"head_{name}": own for name, own in zip(heads, scored.evidence, strict=False)}
     return pd.DataFrame(columns, index=series.index_or_range)
 
 
@@ -48,24 +56,36 @@ def reconstruction_table(series: Series, folded: Sequence[Folded], scaler: Scale
     return pd.DataFrame(columns, index=series.index_or_range)
 
 
-def latent_table(series: Series, starts: NDArray, lengths: NDArray, latents: NDArray) -> pd.DataFrame:
-    """Return start, end (a window's first and last stamp) and z0, z1, ...; starts count from the series' first row."""
-    index = series.index_or_range
-    columns = {"start": index[starts], "end": index[starts + lengths - 1]}
-    return pd.DataFrame(columns | {f"z{d}": latents[:, d] for d in range(latents.shape[1])})
+def latent_tables(panel: Panel, windows: WindowSet, latents: NDArray) -> dict[str, pd.DataFrame]:
+    """Return for each series start, end (each window's first and last stamp) and z0, z1, ...; latents: (N, Z)."""
+    tables = {}
+    for number, series in enumerate(panel):
+        own, index = windows.series == number, series.index_or_range
+        starts = windows.starts[own] - windows.offsets[number]
+        columns = {"start": index[starts], "end": index[starts + windows.lengths[own] - 1]}
+        columns |= {f"z{d}": latents[own, d] for d in range(latents.shape[1])}
+        tables[series.name] = pd.DataFrame(columns)
+    return tables
 
 
 def event_table(
-    panel: Panel, scores: Mapping[str, pd.DataFrame], calibration: Calibration, *, named: bool, **rules: int
+    panel: Panel,
+    scores: Mapping[str, pd.DataFrame],
+    calibration_of: Callable[[str], Calibration | None],
+    *,
+    named: bool,
+    **rules: int,
 ) -> pd.DataFrame:
     """Return the events of all series, with a column `series` first where they are to be named."""
     found = []
     for series in panel:
-        table = scores[series.name]
+        table, calibration = scores[series.name], calibration_of(series.name)
+        assert calibration is not None
         parts = table[[f"score_{name}" for name in series.channels]]
         events = find_events(
             table["is_anomaly"], table["score"], table.index, parts, series.channels,
-            threshold=calibration.threshold, baseline=calibration.baseline, **rules,
+            threshold=calibration.threshold, baseline=calibration.baseline, errors=table["error"],
+            error_limit=calibration.origin["error_limit"], **rules,
         )  # fmt: skip
         if named:
             events.insert(0, "series", pd.Series([series.name] * len(events), dtype="str"))
@@ -73,9 +93,17 @@ def event_table(
     return pd.concat([events for events in found if len(events)] or found[:1], ignore_index=True)
 
 
-def sample_table(values: NDArray, channels: Sequence[str]) -> pd.DataFrame:
-    """Return sample, step and the channels for values (n, steps, C)."""
-    n, steps, width = values.shape
-    counts = {"sample": np.repeat(np.arange(n), steps), "step": np.tile(np.arange(steps), n)}
-    rows = values.reshape(-1, width)
-    return pd.DataFrame(counts | {name: rows[:, c] for c, name in enumerate(channels)})
+def draw(
+    model: Autoencoder, preparation: Preparation, n: int, steps: int, *, condition_from: Any, noise: bool, seed: int
+) -> pd.DataFrame:
+    """Return n new stretches of `steps` rows: sample, step, and the channels in the data's units."""
+    if n < 1 or steps < 1:
+        raise OptionError(f"n={n} and steps={steps} must be at least 1.")
+    condition = preparation.condition_of(condition_from, steps)
+    if condition is not None:
+        condition = condition.to(next(model.parameters()).device).expand(n, -1, -1)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = model.sample(n, steps, condition, noise=noise, generator=generator).float().cpu().numpy()
+    rows = preparation.scaler.invert(drawn).reshape(n * steps, -1)
+    columns = {"sample": np.repeat(np.arange(n), steps), "step": np.tile(np.arange(steps), n)}
+    return pd.DataFrame(columns | {name: rows[:, c] for c, name in enumerate(preparation.channels)})

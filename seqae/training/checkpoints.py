@@ -13,6 +13,7 @@ __all__ = [
     "read_safetensors",
     "restore_model",
     "save_model",
+    "under",
     "write_safetensors",
 ]
 
@@ -227,16 +228,16 @@ class TrainingState:
 
     def restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Go back to what `capture` returned; the same capture can be restored more than once."""
-        self.model.load_state_dict(_under(tensors, MODEL))
+        self.model.load_state_dict(under(tensors, MODEL))
         moments: dict[int, Tensors] = {}
-        for name, tensor in _under(tensors, "optimizer.").items():
+        for name, tensor in under(tensors, "optimizer.").items():
             index, key = name.split(".", 1)
             moments.setdefault(int(index), {})[key] = tensor.clone()  # the optimizer goes on in these very tensors
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        for name, state in _under(tensors, "generator.").items():
+        for name, state in under(tensors, "generator.").items():
             self.generators[name].set_state(state)
         device = next(iter(self.model.state_dict().values())).device
-        self.best = {name: tensor.to(device) for name, tensor in _under(tensors, "best.").items()}
+        self.best = {name: tensor.to(device) for name, tensor in under(tensors, "best.").items()}
         self.history = list(document["history"])
         self.rate_factor, self.seconds = document["rate_factor"], document["seconds"]
 
@@ -276,5 +277,6 @@ class TrainingState:
             raise OptionError(f"cannot make the folder {path.parent}: {error.strerror}. Choose another.") from error
 
 
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+def under(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    """Return the tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

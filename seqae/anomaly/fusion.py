@@ -1,0 +1,198 @@
+"""From several heads' scores to one: each is brought to how rare it is on normal data, then they are fused.
+
+Heads have different units and scales; the tail probability of a score on normal data that no head has learned from is
+what they have in common. These are not the rows that the threshold is set by: a maximum over heads is smaller on the
+rows that it was settled by than on new ones. Evidence is −log10 of the probability: 2 is what one normal row in a
+hundred reaches.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FUSIONS", "Fusion", "Scored", "Tail", "combine"]
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from seqae.anomaly.heads import Head
+from seqae.anomaly.scoring import Folded, total_score
+from seqae.errors import DataError, choose
+
+Floats = NDArray[np.float64]
+
+LOW, HIGH = 0.01, 0.99
+"""The quantiles of the scores that the tail beyond the upper one is drawn through."""
+LEAST = 0.01
+"""The weight of a head that explains nothing: a series must have some score."""
+
+
+class Tail:
+    """The tail probability of a score on normal data: empirical within their range, exponential beyond it.
+
+    scores: (n,) scores of normal data. Between their 1% and 99% quantiles the probability is (1 + #{≥ s}) / (n + 1).
+    Outside it follows the exponential law that is 1 at the lower quantile and .01 at the upper: so evidence goes on
+    rising, linearly in s, where the empirical one would end at log10(n + 1), no head's slope hangs on a few of its
+    highest scores, and rows less strange than all of those are still told apart (by an evidence below 0).
+    """
+
+    def __init__(self, scores: ArrayLike) -> None:
+        self.scores: Floats = np.sort(np.asarray(scores, dtype=np.float64).ravel())
+        if not len(self.scores) or not np.isfinite(self.scores).all():
+            raise DataError(
+                "a tail needs finite scores of normal rows. Hold back rows that have a score (--validation)."
+            )
+        self._low, self._high = (float(edge) for edge in np.quantile(self.scores, [LOW, HIGH]))
+        # Where all scores are equal nothing says how fast the tail falls: a millionth of their size is taken.
+        self._width = max(self._high - self._low, 1e-6 * abs(self._high), 1e-12)
+
+    def evidence(self, scores: ArrayLike) -> Floats:
+        """Return −log10 of each score's tail probability, NaN for NaN."""
+        given = np.asarray(scores, dtype=np.float64)
+        n = len(self.scores)
+        at_least = n - np.searchsorted(self.scores, given, side="left")
+        inside = -np.log10((1 + at_least) / (n + 1))
+        law = -np.log10(1 - HIGH) * (given - self._low) / self._width
+        outside = (given < self._low) | (given > self._high)
+        return np.where(np.isnan(given), np.nan, np.where(outside, law, inside))
+
+
+def _sum(evidence: Floats) -> Floats:
+    return np.nansum(evidence, axis=0)
+
+
+def _maximum(evidence: Floats) -> Floats:
+    return np.where(np.isnan(evidence), -np.inf, evidence).max(axis=0)
+
+
+FUSIONS: dict[str, Callable[[Floats], Floats]] = {"max": _maximum, "sum": _sum}
+"""name -> what becomes of the heads' evidence (H, T), NaN where a head has none: (T,). `max`: who is silent has no
+vote; `sum`: as if heads were independent (Fisher's method, but for a factor)."""
+
+
+class Scored(NamedTuple):
+    """A series' scores: total (T,), each channel's part (T, C) whose mean is the total (NaN where no head tells
+    channels apart), windows that cover a row (T,), each row's own mean squared error (T,), and each head's evidence
+    (H, T), empty for one alone."""
+
+    total: Floats
+    parts: NDArray[np.float32]
+    coverage: NDArray[np.int32]
+    error: Floats
+    evidence: Floats
+
+
+class Fusion:
+    """Heads brought together by their tails on normal data.
+
+    names: the heads'; how: one of FUSIONS; tails: one per head; weights: what each head's evidence is multiplied by;
+    usual: the median of each part, (C,) or (1,) per head, and last that of the squared errors. The error of a
+    reconstruction counts by the share of the variance of normal data that it explains: where that is little, a high
+    error is nothing strange.
+    """
+
+    def __init__(
+        self, names: Sequence[str], how: str, tails: Sequence[Tail], weights: Sequence[float],
+        usual: Sequence[Floats],
+    ) -> None:  # fmt: skip
+        self.names, self.how, self.tails, self.weights = tuple(names), how, tuple(tails), tuple(weights)
+        self.usual = tuple(usual)
+        self._fuse = choose(FUSIONS, how, "fusion")
+
+    @classmethod
+    def fit(cls, heads: Mapping[str, Head], how: str, scored: Sequence[Sequence[Folded]], variance: float) -> Self:
+        """Take the tails of what the heads say of normal series, a list of heads each; DataError if one is silent.
+
+        variance: the mean squared distance of those series' scaled values from the channels' means.
+        """
+        tails, weights = [], []
+        *each, errors = (np.concatenate([one.values for one in parts]) for parts in zip(*scored, strict=True))
+        for (name, head), values in zip(heads.items(), each, strict=True):
+            totals = total_score(values)
+            totals = totals[~np.isnan(totals)]
+            if not len(totals):
+                raise DataError(f"score head {name} gives no row of the validation part a score. Give more rows.")
+            tails.append(Tail(totals))
+            left = float(totals.mean()) / variance if variance > 0 else 1.0
+            weights.append(max(LEAST, 1 - left) if head.explains else 1.0)
+        return cls(tuple(heads), how, tails, weights, [_medians(values) for values in (*each, errors)])
+
+    def __call__(self, heads: Sequence[Folded]) -> Scored:
+        """Return the fused score of a series by what the heads say, and last its errors (see `score_windows`).
+
+        A channel's part is the mean of two shares: in the row's own squared error, and in the parts of the surest head
+        that can tell channels apart, both beyond the usual. Errors alone miss a channel that reconstructs well where it
+        should not; a neighbour that is near in one channel may be far in the others.
+        """
+        *said, error = heads
+        evidence = np.stack(
+            [
+                weight * tail.evidence(total_score(one.values))
+                for weight, tail, one in zip(self.weights, self.tails, said, strict=True)
+            ]
+        )
+        silent = np.isnan(evidence).all(axis=0)
+        total = np.where(silent, np.nan, self._fuse(evidence))
+        own = _shares(error.values - self.usual[-1])
+        told, surest = own.copy(), np.full(len(total), -np.inf)
+        for one, usual, sure in zip(said, self.usual, evidence, strict=False):
+            wins = sure > surest  # never where NaN
+            if one.values.shape == own.shape and wins.any():
+                surest[wins] = sure[wins]
+                told[wins] = _shares(one.values[wins] - usual)
+        parts = (0.5 * (own + told) * total[:, None]).astype(np.float32)
+        return Scored(total, parts, error.coverage, total_score(error.values), evidence)
+
+    def to_document(self) -> dict[str, Any]:
+        """Give what JSON can hold; `tensors` gives the rest."""
+        return {
+            "names": list(self.names),
+            "how": self.how,
+            "weights": list(self.weights),
+            "rows": len(self.tails[0].scores),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return each head's scores of normal data, and the usual errors."""
+        found = {
+            f"{name}.tail": torch.from_numpy(tail.scores) for name, tail in zip(self.names, self.tails, strict=True)
+        }
+        return found | {f"usual.{number}": torch.from_numpy(one) for number, one in enumerate(self.usual)}
+
+    @classmethod
+    def restore(cls, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Read what `to_document` and `tensors` wrote; KeyError where something is missing."""
+        names = document["names"]
+        tails = [Tail(tensors[f"{name}.tail"].numpy()) for name in names]
+        usual = [tensors[f"usual.{number}"].numpy() for number in range(len(names) + 1)]
+        return cls(names, document["how"], tails, document["weights"], usual)
+
+
+def _medians(values: NDArray[np.float32]) -> Floats:
+    given = [column[~np.isnan(column)] for column in values.T]
+    return np.array([np.median(column) if len(column) else 0.0 for column in given])
+
+
+def _shares(excess: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return (n, C) whose mean over the channels that have a value is 1, in proportion to their positive excess."""
+    given = ~np.isnan(excess)
+    positive = np.where(given, np.maximum(excess, 0.0), np.nan)
+    total = np.nansum(positive, axis=1, keepdims=True)
+    count = given.sum(axis=1, keepdims=True)
+    even = np.where(given, 1.0, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, positive / total * count, even)
+
+
+def combine(heads: Sequence[Folded], channels: int, fusion: Fusion | None) -> Scored:
+    """Return a series' scores: by several heads fused, or by one alone, in its own units."""
+    if fusion is not None:
+        return fusion(heads)
+    only, error = heads
+    parts = only.values
+    if parts.shape[1] != channels:
+        parts = np.full((len(parts), channels), np.nan, dtype=np.float32)
+    return Scored(total_score(only.values), parts, only.coverage, total_score(error.values), np.empty((0, len(parts))))

@@ -1,0 +1,131 @@
+"""From windows to verdicts: the heads, what they learned, their fusion, and the thresholds."""
+
+from __future__ import annotations
+
+__all__ = ["Judge"]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqae.anomaly import settings
+from seqae.anomaly.calibration import Calibration
+from seqae.anomaly.fusion import Fusion, Scored, combine
+from seqae.anomaly.neighbours import reference_windows
+from seqae.anomaly.scoring import MISSING, Folded, head_of, score_windows
+from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.errors import ModelFileError, NotFittedError
+from seqae.models import Autoencoder
+from seqae.series import Panel
+from seqae.training.checkpoints import under
+from seqae.windows import WindowSet
+
+Tensors = dict[str, Tensor]
+
+
+class Judge:
+    """Says how strange each row is and which rows to flag, by the options of a Detector."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.names = settings.head_names(options["scorer"])
+        self.heads = [head_of(one) for one in settings.scorers(options["scorer"])]
+        self.fusion: Fusion | None = None
+        """How the heads are made one; None for one alone, and until `compare`."""
+        self.calibration: Calibration | None = None
+        self.calibrations: dict[str, Calibration] = {}
+        """Those of single series, by name."""
+
+    def learn(self, model: Autoencoder, windows: WindowSet) -> None:
+        """Let every head learn from normal windows, at most some thousands of them."""
+        index = reference_windows(windows)
+        for head in self.heads:
+            head.learn(model, windows, index)
+
+    def of(self, name: str) -> Calibration | None:
+        """Return the calibration that a series is judged by: its own, or else that of all."""
+        return self.calibrations.get(name, self.calibration)
+
+    def compare(self, said: Sequence[Sequence[Folded]], how: str, variance: float) -> None:
+        """Take the heads' tails from what they say of normal series that none has learned from; see `Fusion.fit`."""
+        heads = dict(zip(self.names, self.heads, strict=True))
+        self.fusion = Fusion.fit(heads, how, said, variance) if len(heads) > 1 else None
+
+    def score(self, said: Sequence[Sequence[Folded]], channels: int) -> list[Scored]:
+        """Return the scores of each series by what the heads say of it; NotFittedError before they were compared."""
+        if len(self.heads) > 1 and self.fusion is None:
+            raise NotFittedError(
+                "several score heads are compared by their scores on held-back data, and nothing was held back. "
+                "Train with --validation or --calibration above 0, or with one head, such as --score nll."
+            )
+        return [combine(own, channels, self.fusion) for own in said]
+
+    def listen(
+        self, model: Autoencoder, windows: WindowSet, *, mode: str, smoothing: int, missing: str,
+        missing_rate: Sequence[float], **running: Any,
+    ) -> list[list[Folded]]:  # fmt: skip
+        """Return what each head says of each series."""
+        unseen = MISSING[missing](np.array(missing_rate))
+        return score_windows(model, windows, self.heads, mode=mode, smoothing=smoothing, missing=unseen, **running)
+
+    def calibrate(
+        self, found: Sequence[Scored], panel: Panel, options: Mapping[str, Any], *, window: int, source: str
+    ) -> None:
+        """Set the threshold by the scores of a panel of normal series; with per_series also one for each of them."""
+        kind = settings.part_of(THRESHOLDS, options["threshold"], "threshold")
+
+        def calibrated(members: Panel, own: Sequence[Scored]) -> Calibration:
+            return Calibration.fit(kind, options["alpha"], members, own, window=window, source=source)
+
+        self.calibration, self.calibrations = calibrated(panel, found), {}
+        if options["per_series"]:
+            pairs = zip(panel, found, strict=True)
+            self.calibrations = {series.name: calibrated(Panel([series]), [own]) for series, own in pairs}
+
+    def again(self, options: Mapping[str, Any]) -> None:
+        """Set other thresholds by the same scores."""
+        assert self.calibration is not None
+        kind = settings.part_of(THRESHOLDS, options["threshold"], "threshold")
+        self.calibration = self.calibration.again(kind, options["alpha"])
+        self.calibrations = {name: one.again(kind, options["alpha"]) for name, one in self.calibrations.items()}
+
+    def to_document(self, step_seconds: float | None) -> dict[str, Any]:
+        """Return as JSON how heads are fused, and every threshold and how it came about, first that of all series."""
+        return {
+            "fusion": None if self.fusion is None else self.fusion.to_document(),
+            "thresholds": [[name, one.provenance(step_seconds)] for name, one in self._every()],
+        }
+
+    def tensors(self) -> Tensors:
+        """Return what a model file holds beside the provenance."""
+        found: Tensors = {}
+        for name, head in zip(self.names, self.heads, strict=True):
+            found |= {f"head.{name}.{key}": tensor.contiguous() for key, tensor in head.state().items()}
+        if self.fusion is not None:
+            found |= {f"fusion.{key}": tensor for key, tensor in self.fusion.tensors().items()}
+        for number, (_, one) in enumerate(self._every()):
+            found |= {f"calibration.{number}.{key}": tensor for key, tensor in one.tensors().items()}
+        return found
+
+    def restore(self, document: Mapping[str, Any], tensors: Tensors, device: torch.device) -> None:
+        """Take what `to_document` and `tensors` gave; raises ModelFileError where that cannot be."""
+        try:
+            for name, head in zip(self.names, self.heads, strict=True):
+                head.restore(under(tensors, f"head.{name}."), device)
+            fusion, thresholds = document["fusion"], document["thresholds"]
+            self.fusion = None if fusion is None else Fusion.restore(fusion, under(tensors, "fusion."))
+        except KeyError as error:
+            raise ModelFileError(
+                f"the model file lacks what its score heads learned ({error}). Train it again."
+            ) from None
+        for number, (named, provenance) in enumerate(thresholds):
+            calibration = Calibration.restore(provenance, under(tensors, f"calibration.{number}."))
+            if named is None:
+                self.calibration = calibration
+            else:
+                self.calibrations[named] = calibration
+
+    def _every(self) -> list[tuple[str | None, Calibration]]:
+        return [] if self.calibration is None else [(None, self.calibration), *self.calibrations.items()]

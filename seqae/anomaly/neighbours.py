@@ -1,0 +1,163 @@
+"""Score heads that remember normal windows: nearest neighbours, in raw and in latent space, and the principal subspace.
+
+The windows are a random choice of bounded size of those that the model was trained on.
+"""
+
+from __future__ import annotations
+
+__all__ = ["REFERENCES", "NearestLatent", "NearestWindow", "WindowPCA", "nearest", "reference_windows"]
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from seqae.anomaly.heads import Head, blocks, mean_observed, outputs
+from seqae.errors import DataError
+from seqae.models import Autoencoder, Output
+from seqae.windows import Batch, WindowSet
+
+REFERENCES = 4096
+"""Windows that are kept at most."""
+_DISTANCES = 1 << 24
+"""Distances that are held at a time."""
+
+
+def reference_windows(windows: WindowSet, most: int = REFERENCES, seed: int = 0) -> Tensor:
+    """Return the numbers (M,) of at most `most` full windows, a random choice, so that no alignment is favoured.
+
+    Raises DataError where no window is full.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if len(windows) <= 4 * most:
+        drawn = torch.randperm(len(windows), generator=generator)
+    else:  # some more than are wanted, without a list of all
+        drawn = torch.randint(len(windows), (4 * most,), generator=generator).unique()
+        drawn = drawn[torch.randperm(len(drawn), generator=generator)]
+    drawn = drawn.to(windows.device)
+    full = drawn[windows.locate(drawn)[1] == windows.window]
+    if not len(full):
+        raise DataError(f"no series to fit to is as long as window={windows.window}. Use a shorter window.")
+    return full[:most].sort().values
+
+
+def nearest(known: Tensor, x: Tensor, k: int = 1) -> Tensor:
+    """Return the places (B, k) of the k rows of known (M, D) nearest to each row of x (B, D), the nearest first.
+
+    By |x|² + |y|² − 2xy, in blocks; k is at most M.
+    """
+    k = min(k, len(known))
+    size = known.square().sum(1)
+    found = []
+    for block in x.split(max(1, _DISTANCES // max(1, len(known)))):
+        distance = torch.addmm(size, block, known.T, alpha=-2.0)  # |x|² does not change the order
+        found.append(distance.argmin(1, keepdim=True) if k == 1 else distance.topk(k, largest=False).indices)
+    return torch.cat(found) if found else torch.empty(0, k, dtype=torch.long, device=x.device)
+
+
+class NearestWindow(Head):
+    """The mean squared difference from the k nearest of the normal windows, by channel.
+
+    Nearest over all channels and steps together. centred: every channel of a window without its mean, so that only the
+    shape counts and not the level. A missing value differs from none.
+    """
+
+    def __init__(self, k: int = 1, *, centred: bool = False) -> None:
+        self.k, self.centred = k, centred
+        self._rows, self._starts = torch.empty(0), torch.empty(0)
+        self._known: tuple[Tensor, Tensor] | None = None
+
+    def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
+        # Rows that several windows share are kept once: at most as many as there are.
+        places = windows.locate(index)[0][:, None] + torch.arange(windows.window, device=windows.device)
+        covered = torch.unique(places)
+        places = torch.searchsorted(covered, places)
+        self._rows, done = torch.empty(len(covered), windows.channels, device=windows.device), 0
+        for batch in blocks(windows, index):
+            self._rows[places[done : done + len(batch.x)]] = torch.where(batch.observed, batch.x, torch.nan)
+            done += len(batch.x)
+        self._starts, self._known = places[:, 0].clone(), None
+
+    def parts(self, model: Autoencoder, batch: Batch, output: Output) -> Tensor:
+        if self._known is None:
+            taken = self._rows[self._starts[:, None] + torch.arange(batch.x.shape[1], device=self._rows.device)]
+            self._known = self._level(taken.nan_to_num(0.0), ~taken.isnan()), ~taken.isnan()
+        known, seen = self._known
+        x = self._level(batch.x, batch.observed)
+        total = torch.zeros(len(x), 1, x.shape[2], device=x.device)
+        for one in nearest(known.flatten(1), x.flatten(1), self.k).T:
+            total += mean_observed((x - known[one]) ** 2, batch.observed & seen[one])
+        return total / self.k
+
+    def _level(self, x: Tensor, observed: Tensor) -> Tensor:
+        return torch.where(observed, x - mean_observed(x, observed), 0.0) if self.centred else x
+
+    def state(self) -> dict[str, Tensor]:
+        return {"rows": self._rows, "starts": self._starts}
+
+    def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        self._rows, self._starts = state["rows"].to(device), state["starts"].to(device)
+        self._known = None
+
+
+class NearestLatent(Head):
+    """The mean squared distance of a window's latent mean from its k nearest among those of normal windows.
+
+    Each latent dimension counts in standard deviations over those windows. It cannot say which channel.
+    """
+
+    channelwise = False
+
+    def __init__(self, k: int = 1) -> None:
+        self.k = k
+        self._latents, self._spread = torch.empty(0), torch.empty(0)
+
+    def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
+        found = torch.cat([output.latent.mean for _, output in outputs(model, windows, index)])
+        spread = found.std(0, correction=0)
+        self._spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        self._latents = found / self._spread
+
+    def parts(self, model: Autoencoder, batch: Batch, output: Output) -> Tensor:
+        z = output.latent.mean / self._spread
+        near = self._latents[nearest(self._latents, z, self.k)]
+        return ((near - z[:, None]) ** 2).mean((1, 2))[:, None, None]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"latents": self._latents, "spread": self._spread}
+
+    def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        self._latents, self._spread = state["latents"].to(device), state["spread"].to(device)
+
+
+class WindowPCA(Head):
+    """The mean squared error of the best linear autoencoder of whole windows, by channel: what a network has to beat.
+
+    Windows (W · C numbers) are projected onto the principal components that hold `share` of the variance of at most
+    `most` normal windows, and back. What is missing counts as the channel's mean, and not in the error.
+    """
+
+    explains = True
+
+    def __init__(self, share: float = 0.95, most: int = 2048) -> None:
+        self.share, self.most = share, most
+        self._mean, self._basis = torch.empty(0), torch.empty(0)
+
+    def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
+        some = torch.randperm(len(index), generator=torch.Generator().manual_seed(0))[: self.most].to(index.device)
+        x = torch.cat([batch.x.flatten(1) for batch in blocks(windows, index[some])])
+        self._mean = x.mean(0)
+        _, scale, basis = torch.linalg.svd(x - self._mean, full_matrices=False)
+        held = scale.square().cumsum(0) / scale.square().sum().clamp(min=1e-30)
+        self._basis = basis[: int((held < self.share).sum()) + 1].contiguous()
+
+    def parts(self, model: Autoencoder, batch: Batch, output: Output) -> Tensor:
+        off = torch.where(batch.observed.flatten(1), batch.x.flatten(1) - self._mean, 0.0)
+        left = off - (off @ self._basis.T) @ self._basis
+        return mean_observed(left.view_as(batch.x) ** 2, batch.observed)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self._mean, "basis": self._basis}
+
+    def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        self._mean, self._basis = state["mean"].to(device), state["basis"].to(device)

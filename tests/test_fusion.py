@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from seqae.anomaly.fusion import FUSIONS, Fusion, Tail, combine
+from seqae.anomaly.scoring import Folded, head_of
+from seqae.errors import DataError
+
+NAMES = ("window_error", "nearest_shape", "nearest_latent")
+
+
+def folded(values):
+    values = np.asarray(values, dtype=np.float32)
+    return Folded(values, (~np.isnan(values)).any(axis=1).astype(np.int32))
+
+
+def said(rows, seed=0, channels=2):
+    """What three heads, the last without channels, and the errors say of a series."""
+    rng = np.random.default_rng(seed)
+    widths = (channels, channels, 1, channels)
+    return [folded(rng.gamma(2.0, size=(rows, width)) * 10.0**k) for k, width in enumerate(widths)]
+
+
+def fitted(how="max", variance=40.0, names=NAMES):
+    heads = {name: head_of(name) for name in names}
+    return Fusion.fit(heads, how, [said(500), said(300, 1)], variance)
+
+
+def test_a_tail_is_empirical_inside_and_exponential_outside():
+    scores = np.random.default_rng(0).gamma(2.0, size=999)
+    tail, (low, high) = Tail(scores), np.quantile(scores, [0.01, 0.99])
+    inside = np.sort(scores)[[50, 400, 900]]
+    assert tail.evidence(inside) == pytest.approx([-np.log10((1 + n) / 1000) for n in (949, 599, 99)])
+    assert tail.evidence([high + 1e-9, 2 * high - low]) == pytest.approx([2, 4])
+    assert tail.evidence([low - 0.5 * (high - low)]) == pytest.approx([-1])
+    assert np.isnan(tail.evidence([np.nan])).all()
+    course = tail.evidence(np.linspace(-5, 20, 4000))
+    assert (np.diff(course) >= 0).all()
+
+
+def test_a_tail_of_equal_scores_tells_more_from_less():
+    tail = Tail(np.full(50, 3.0))
+    low, same, high = tail.evidence([2.9, 3.0, 3.1])
+    assert low < same < high
+    assert np.isfinite([low, same, high]).all()
+    for nothing in ([], [np.nan], [np.inf]):
+        with pytest.raises(DataError, match="needs finite scores"):
+            Tail(nothing)
+
+
+def test_evidence_is_of_the_mean_over_channels_and_weighted_by_what_a_head_explains():
+    fusion, new = fitted(), said(40, 7)
+    scored = fusion(new)
+    # of these three only window_error is the squared error of a reconstruction
+    left = np.concatenate([one[0].values for one in (said(500), said(300, 1))]).mean() / 40.0
+    assert fusion.weights == pytest.approx((1 - left, 1, 1))
+    for head, tail, weight, own in zip(new, fusion.tails, fusion.weights, scored.evidence, strict=False):
+        np.testing.assert_allclose(own, weight * tail.evidence(head.values.mean(1, dtype=np.float64)))
+    np.testing.assert_allclose(scored.total, scored.evidence.max(axis=0))
+    np.testing.assert_allclose(fitted("sum")(new).total, scored.evidence.sum(axis=0))
+    assert min(fitted(variance=0.1).weights) == 0.01
+
+
+def test_parts_have_the_score_as_their_mean_and_follow_the_errors_and_the_surest_head():
+    fusion, new = fitted(), said(40, 7)
+    new[-1].values[5] = [9e4, 10.0]  # the error is one channel's, the surest head says the other
+    new[1].values[5] = [0.0, 9e3]
+    new[-1].values[6] = [0.0, 0.0]
+    for one in new[:2]:
+        one.values[6] = [0.0, 0.0]
+    scored = fusion(new)
+    np.testing.assert_allclose(scored.parts.mean(axis=1), scored.total, rtol=1e-5)
+    assert scored.parts[5].tolist() == pytest.approx([scored.total[5]] * 2, rel=1e-6)
+    assert scored.parts[6].tolist() == pytest.approx([scored.total[6]] * 2)  # nothing beyond the usual: even
+    np.testing.assert_allclose(scored.error, new[-1].values.mean(axis=1, dtype=np.float64))
+
+
+def test_a_silent_head_has_no_vote_and_a_row_that_none_saw_no_score():
+    fusion, new = fitted(), said(10, 3)
+    new[1].values[2] = np.nan
+    for one in new:
+        one.values[4] = np.nan
+    for how in FUSIONS:
+        scored = Fusion(fusion.names, how, fusion.tails, fusion.weights, fusion.usual)(new)
+        assert np.isfinite(scored.total[2])
+        assert np.isnan(scored.total[4])
+        assert np.isnan(scored.parts[4]).all()
+    for one in (new[0], new[1], new[-1]):
+        one.values[7, 0] = np.nan  # one channel missing: the other has it all
+    parts = fusion(new).parts[7]
+    assert np.isnan(parts[0])
+    assert parts[1] == pytest.approx(fusion(new).total[7], rel=1e-6)
+
+
+def test_what_is_written_is_read_again():
+    fusion = fitted()
+    again = Fusion.restore(json.loads(json.dumps(fusion.to_document())), fusion.tensors())
+    for one, other in zip(fusion(said(50, 9)), again(said(50, 9)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_head_alone_keeps_its_units():
+    head, _, latent, errors = said(20, 4)
+    scored = combine([head, errors], 2, None)
+    np.testing.assert_array_equal(scored.parts, head.values)
+    np.testing.assert_allclose(scored.total, head.values.mean(axis=1, dtype=np.float64))
+    assert scored.evidence.shape == (0, 20)
+    without = combine([latent, errors], 2, None)
+    np.testing.assert_array_equal(without.total, latent.values[:, 0])
+    assert np.isnan(without.parts).all()
+
+
+def test_a_head_that_says_nothing_of_normal_data_is_named():
+    nothing = said(30)
+    nothing[1].values[:] = np.nan
+    with pytest.raises(DataError, match="score head nearest_shape gives no row"):
+        Fusion.fit({name: head_of(name) for name in NAMES}, "max", [nothing], 1.0)
