@@ -87,7 +87,8 @@ def write_text(text: str, path: Path) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path | None, *, as_json: bool = False) -> None:
-    """Write a table without its index as CSV (gzip where the name ends with .gz) or as a JSON list of rows."""
+    """Write a table without its index as CSV (gzip where the name ends with .gz), as JSON Lines where it ends with
+    .jsonl, or as a JSON list of rows."""
     with table_writer(path, as_json=as_json) as write:
         write(table)
 
@@ -102,6 +103,7 @@ def table_writer(path: Path | None, *, as_json: bool = False) -> Iterator[Callab
             part = stack.enter_context(replaced(path))
             opened: Any = gzip.open if path.suffix == ".gz" else open
             out = stack.enter_context(opened(part, "wt", encoding="utf-8", newline=""))
+        lines = path is not None and {".jsonl", ".ndjson"} & set(path.suffixes[-2:])
         written, daily = 0, False
 
         def write(table: pd.DataFrame) -> None:
@@ -113,17 +115,20 @@ def table_writer(path: Path | None, *, as_json: bool = False) -> Iterator[Callab
             # The shortest decimal that is the same float32: 23.11, not 23.1100006.
             narrow = [name for name, column in table.items() if column.dtype == np.float32]
             table = table.assign(**{str(name): table[name].to_numpy().astype(str).astype(float) for name in narrow})
-            if as_json:
+            if as_json or lines:
                 wide = [name for name, column in table.items() if column.dtype == np.float64]
                 table = table.assign(**{str(name): [float(f"{value:.9g}") for value in table[name]] for name in wide})
-                rows = to_json(table.to_dict("records"))[1:-1]
-                out.write(("[" if not written else ", " if rows else "") + rows)
+                rows = [to_json(row) for row in table.to_dict("records")]
+            if lines:
+                out.writelines(row + "\n" for row in rows)
+            elif as_json:
+                out.write(("[" if not written else ", " if rows else "") + ", ".join(rows))
             else:
                 table.to_csv(out, index=False, header=not written, float_format="%.9g", lineterminator="\n")
             written += 1
 
         yield write
-        if as_json:
+        if as_json and not lines:
             out.write("]\n" if written else "[]\n")
 
 

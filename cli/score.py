@@ -34,7 +34,12 @@ from seqae.series import Series
 @MODEL
 @DATA
 @table_output("The scores, one row for each row of DATA.")
-@option("--events", type=click.Path(path_type=Path), metavar="FILE", help="Write the events, too.")
+@option(
+    "--events",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the events, too; JSON Lines if FILE ends with .jsonl.",
+)
 @SUMMARY
 @option(
     "--chunk-rows",

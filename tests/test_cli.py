@@ -589,3 +589,13 @@ def test_scoring_data_that_have_moved_warns_with_the_figures(program, trained):
     assert "seqae train --from MODEL" in warned[0]
     program("score", "runs/pump", "pump.csv", "-o", "still-scores.csv")
     assert "unlike" not in program.stderr
+
+
+def test_events_are_written_as_json_lines(program, trained):
+    program("score", "runs/pump", "today.csv", "-o", "s.csv", "--events", "events.jsonl")
+    program("score", "runs/pump", "today.csv", "-o", "s.csv", "--events", "events.csv")
+    rows = [json.loads(line) for line in (trained / "events.jsonl").read_text().splitlines()]
+    events = pd.read_csv(trained / "events.csv")
+    assert [row["start"] for row in rows] == events["start"].tolist()
+    assert [row["severity"] for row in rows] == pytest.approx(events["severity"].tolist(), rel=1e-8)
+    assert len(rows) > 0

@@ -119,3 +119,8 @@ def test_every_parameter_reaches_the_detector(monkeypatch):
     assert set(parameters) | {"random_state"} == set(seqae.SequenceOutlierDetector().get_params())
     seqae.SequenceOutlierDetector(**parameters).fit(waves())
     assert {name: told[name] for name in parameters} == parameters
+
+
+def test_a_threshold_without_an_offset_is_refused():
+    with pytest.raises(OptionError, match="offset_ cannot say"):
+        seqae.SequenceOutlierDetector(threshold="benjamini_hochberg", **QUICK).fit(waves(100))

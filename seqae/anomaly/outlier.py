@@ -14,6 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from seqae.anomaly.detector import Detector
+from seqae.anomaly.settings import part_of
+from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.errors import OptionError
 from seqae.series import Series
 
 LONGEST_WINDOW = 64
@@ -72,6 +75,11 @@ class SequenceOutlierDetector(OutlierMixin, BaseEstimator):
             hidden=self.hidden, likelihood=self.likelihood, scaling=self.scaling, scorer=self.scorer, mode=self.mode,
             smoothing=self.smoothing, threshold=self.threshold, alpha=self.alpha,
         )  # fmt: skip
+        if part_of(THRESHOLDS, self.threshold, "threshold").batchwise:
+            raise OptionError(
+                f"threshold {self.threshold!r} flags rows by all that are scored together, which offset_ cannot say. "
+                "Use another, such as 'quantile', or seqae.Detector."
+            )
         self.detector_.fit(
             rows, epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate,
             device=self.device, seed=seed,
