@@ -38,12 +38,14 @@ def new_detector(settings: Mapping[str, Any]) -> Detector:
 def continued(ctx: click.Context, source: Path, settings: dict[str, Any]) -> Detector:
     """Return a trained detector to go on with; what was asked of its scores wins, and `settings` are told its own."""
     detector = load(source, "cpu")
-    asked = {name for name in settings if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    fixed = sorted(asked & set(NETWORK.names))
+    given = {name: ctx.get_parameter_source(name) for name in settings}
+    fixed = sorted(name for name in NETWORK.names if given[name] is ParameterSource.COMMANDLINE)
     if fixed:
         names = ", ".join("--" + name.replace("_", "-") for name in fixed)
         raise click.UsageError(f"{names} and --from contradict each other: the model is that of {source}. Leave it out")
-    options = detector.options | {name: settings[name] for name in asked & set(SCORING.names)}
+    # A settings file counts as the command line does; what stands for the bundled series' sake does not.
+    told = {ParameterSource.COMMANDLINE} | ({ParameterSource.DEFAULT_MAP} if ctx.params["data"] is not None else set())
+    options = detector.options | {name: settings[name] for name in SCORING.names if given[name] in told}
     settings.update({name: options[name] for name in (*NETWORK.names, *SCORING.names)})
     check(options)
     detector.options = options
@@ -72,8 +74,8 @@ def fit(
     )
     weights = sum(weight.numel() for weight in detector.model.parameters())
     session.detail(f"trained {weights} weights on {device_name(detector.device)}, torch {version('torch')}")
-    if not warm_start:
-        detector.reading = {} if data is None else reading_of(settings)
+    reading = {} if data is None else reading_of(settings)
+    detector.reading = detector.reading | reading if warm_start else reading
     if not detector.history["epochs"]:
         warnings.warn(
             "not one epoch was completed: the model is what its first steps made of it. Give it more time.",

@@ -86,16 +86,21 @@ def write_text(text: str, path: Path) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def write_table(table: pd.DataFrame, path: Path | None, *, as_json: bool = False) -> None:
+def write_table(table: pd.DataFrame, path: Path | None, *, as_json: bool = False, daily: bool | None = None) -> None:
     """Write a table without its index as CSV (gzip where the name ends with .gz), as JSON Lines where it ends with
     .jsonl, or as a JSON list of rows."""
-    with table_writer(path, as_json=as_json) as write:
+    with table_writer(path, as_json=as_json, daily=daily) as write:
         write(table)
 
 
 @contextlib.contextmanager
-def table_writer(path: Path | None, *, as_json: bool = False) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that writes the next rows of a table; the file is there once all are written, or not at all."""
+def table_writer(
+    path: Path | None, *, as_json: bool = False, daily: bool | None = None
+) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that writes the next rows of a table; the file is there once all are written, or not at all.
+
+    daily: whether stamps are written as dates alone; None where all of the first rows are at midnight.
+    """
     with contextlib.ExitStack() as stack:
         if path is None or str(path) == "-":
             out: Any = sys.stdout
@@ -103,15 +108,15 @@ def table_writer(path: Path | None, *, as_json: bool = False) -> Iterator[Callab
             part = stack.enter_context(replaced(path))
             opened: Any = gzip.open if path.suffix == ".gz" else open
             out = stack.enter_context(opened(part, "wt", encoding="utf-8", newline=""))
-        lines = path is not None and {".jsonl", ".ndjson"} & set(path.suffixes[-2:])
-        written, daily = 0, False
+        lines = path is not None and path.name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson"))
+        written, dates = 0, daily
 
         def write(table: pd.DataFrame) -> None:
-            nonlocal written, daily
+            nonlocal written, dates
             times = {str(name): column for name, column in table.items() if _is_time(column)}
-            if not written:  # later rows are written as the first ones
-                daily = all(_is_daily(pd.Index(column)) for column in times.values())
-            table = table.assign(**{name: stamps(column, daily=daily) for name, column in times.items()})
+            if dates is None:  # later rows are written as the first ones
+                dates = all(_is_daily(pd.Index(column)) for column in times.values())
+            table = table.assign(**{name: stamps(column, daily=dates) for name, column in times.items()})
             # The shortest decimal that is the same float32: 23.11, not 23.1100006.
             narrow = [name for name, column in table.items() if column.dtype == np.float32]
             table = table.assign(**{str(name): table[name].to_numpy().astype(str).astype(float) for name in narrow})

@@ -100,12 +100,13 @@ def draw(
     level: float = 0.95,
 ) -> None:
     """Write the picture of one series with what was found in it."""
+    own = detector.calibration_of(series.name)
     figure = figure_series(
         series,
         reconstruction=cast(pd.DataFrame, detector.reconstruct(series, level)),  # of one series, one table
         scores=cast(pd.DataFrame, found.scores),
         events=found.events,
-        threshold=found.threshold,
+        threshold=found.threshold if own is None else own.threshold.value,
         title=title,
     )
     with replaced(output) as part:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "MODEL_NAME",
     "NO_EVENTS",
+    "dates_alone",
     "found_by",
     "load",
     "name_of",
@@ -32,6 +33,7 @@ from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.drift import Tally, warning
 from seqae.anomaly.events import EVENT_COLUMNS
 from seqae.anomaly.fleetfolder import MODELS, holds_fleet
+from seqae.anomaly.thresholds import THRESHOLDS
 from seqae.cli.command import Session
 from seqae.cli.options import READING
 from seqae.datasets.bundled import BUNDLED
@@ -90,8 +92,13 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
     return given
 
 
-def reread(session: Session, detector: Detector, data: str | None, settings: Mapping[str, Any]) -> Series | Panel:
-    """Read a table for a trained model: as in its training, but for the options that are given now."""
+def reread(
+    session: Session, detector: Detector, data: str | None, settings: Mapping[str, Any], *, to_train: bool = False
+) -> Series | Panel:
+    """Read a table for a trained model: as in its training, but for the options that are given now.
+
+    to_train: whether labels are needed again.
+    """
     given = reading_of(settings)
     if data is None:
         channels = detector.preparation.channels
@@ -100,13 +107,13 @@ def reread(session: Session, detector: Detector, data: str | None, settings: Map
                 f"no DATA is named, and the model was trained on {', '.join(channels)}. Name a file to read."
             )
         return _read(session, None, given)
-    return _read(session, data, _rereading(detector, settings))
+    return _read(session, data, _rereading(detector, settings, to_train=to_train))
 
 
-def _rereading(detector: Detector, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _rereading(detector: Detector, settings: Mapping[str, Any], *, to_train: bool = False) -> dict[str, Any]:
     """Return how to read a table for a trained model."""
     given, stored = reading_of(settings), dict(detector.reading)
-    if "label" in stored and "label" not in given:
+    if "label" in stored and "label" not in given and not to_train:
         # New data need no labels; so that a column of them is no channel either, the channels are named.
         del stored["label"]
         stored = {**stored, "columns": list(detector.preparation.channels), "drop": None}
@@ -131,7 +138,10 @@ def pieces_of(
         return None
     reading = _rereading(detector, settings)
     if chunk_rows is None:
+        asked, calibration = settings["threshold"], detector.calibration
+        kind = THRESHOLDS[asked] if asked else None if calibration is None else type(calibration.threshold)
         needs_all = reading.get("id") or reading.get("order") == "sort" or reading.get("resample")
+        needs_all = needs_all or (kind is not None and kind.batchwise)
         if needs_all or not _is_large(data):
             return None
         session.detail(f"{data} is read in pieces of {CHUNK_ROWS} rows")
@@ -197,6 +207,12 @@ def warn_of_drift(tally: Tally | None, name: str) -> None:
     told = None if tally is None else warning(tally.table(), name)
     if told is not None:
         warnings.warn(told, SeqaeWarning, stacklevel=2)
+
+
+def dates_alone(detector: Detector) -> bool | None:
+    """Tell how stamps are to be written: False where rows are less than a day apart, None where that is not known."""
+    seconds = (detector.preparation.step or {}).get("seconds")
+    return None if seconds is None or seconds >= 86_400 else False
 
 
 def set_limit(session: Session, detector: Detector, settings: Mapping[str, Any]) -> None:

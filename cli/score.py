@@ -18,7 +18,7 @@ from seqae.cli.command import COMMON, CONFIG, Command, Session, option
 from seqae.cli.fleet import SUMMARY, found_by, load, pieces_of, reread, say_attention
 from seqae.cli.options import DATA, JSON, MODEL, RELIMIT, REREADING, RUNNING, table_output
 from seqae.cli.output import check_output, table_writer, write_table
-from seqae.cli.reading import NO_EVENTS, set_limit, tally_of, warn_of_drift, warn_of_limit
+from seqae.cli.reading import NO_EVENTS, dates_alone, set_limit, tally_of, warn_of_drift, warn_of_limit
 from seqae.cli.tables import event_rows, given_rows, with_time
 from seqae.series import Series
 
@@ -71,7 +71,8 @@ def command(
     MODEL is a model file or the folder of a run, also of one with a model for each series (`seqae train --each`), which
     are matched by name. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
     Each row of DATA comes back with its time, score (higher is stranger), p_value, is_anomaly, coverage (how many
-    windows saw it) and each channel's part of the score; those of several series stand one series after the other.
+    windows saw it), error (its own squared reconstruction error), each channel's part of the score and, of several
+    heads, what each says; those of several series stand one series after the other.
 
     The summary has a line for each series: first those whose event is going on, then those with events that are over,
     then those without any score, then the rest; within each the most severe first. Its top ten are shown on stderr.
@@ -87,9 +88,10 @@ def command(
         given = reread(session, judge, data, settings)
         found = found_by(judge, given, session, settings)
         scores = given_rows(found.scores, given)
-        write_table(scores, output, as_json=as_json)
+        daily = dates_alone(judge) if isinstance(judge, Detector) else None
+        write_table(scores, output, as_json=as_json, daily=daily)
         if events is not None:
-            write_table(event_rows(found.events), events, as_json=as_json)
+            write_table(event_rows(found.events), events, as_json=as_json, daily=daily)
         rows, flagged, count = len(scores), int(scores["is_anomaly"].sum()), len(found.events)
         say_attention(session, judge, found, given, summary, merge=settings["merge"])
     session.say(f"{rows} rows scored, {flagged} above the threshold, in {count} events.")
@@ -106,8 +108,9 @@ def _by_pieces(
     counted = tally_of(detector)
     name, rows, flagged, count = "", 0, 0, 0
     with ExitStack() as stack:
-        write = stack.enter_context(table_writer(output, as_json=as_json))
-        also = None if events is None else stack.enter_context(table_writer(events, as_json=as_json))
+        daily = dates_alone(detector)
+        write = stack.enter_context(table_writer(output, as_json=as_json, daily=daily))
+        also = None if events is None else stack.enter_context(table_writer(events, as_json=as_json, daily=daily))
 
         def note(complete: pd.DataFrame) -> int:
             if also is not None and (len(complete) or not count):

@@ -26,7 +26,7 @@ from seqae.cli.lines import Lines, numbered_lines
 from seqae.cli.options import MODEL, RELIMIT, REREADING, RUNNING, SIZE
 from seqae.cli.output import check_output, to_json
 from seqae.cli.reading import load
-from seqae.errors import DataError, SeqaeWarning
+from seqae.errors import DataError, OptionError, SeqaeWarning
 
 READING = "Reading the table (as for training, where not given)"
 
@@ -103,6 +103,10 @@ def command(
     check_output(state, model)
     detector = load(model, settings["device"])
     _limit(detector, settings)
+    known = detector.judge.calibrations
+    if series is not None and series not in known:
+        told = ", ".join(known) or "none, as it was trained without --per-series"
+        raise OptionError(f"there is no threshold for a series {series!r}. The model has one for: {told}.")
     given = {name: settings[name] for name in AS_TRAINED.names if settings[name] is not None}
     reading = {**detector.reading, **given} | ({"time": False} if given.pop("no_time") else {})
     options: dict[str, Any] = {"series": series, "even": reading.get("irregular") != "keep"}

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from seqae.anomaly.detector import Detector
 from seqae.cli.command import COMMON, CONFIG, INTERRUPTED, Command, Session, option
 from seqae.cli.config import CONFIG_NAME, to_toml
 from seqae.cli.fitting import continued
-from seqae.cli.fleet import EACH, check_each, interrupted, keep, new_judge, reread, told, train
+from seqae.cli.fleet import EACH, check_each, interrupted, keep, new_judge, told, train
 from seqae.cli.options import DATA, ELNINO, JSON, NETWORK, READING, SCORING, TRAINING
 from seqae.cli.output import RUN_FILES, fresh_run_folder, to_json, write_text
-from seqae.cli.reading import name_of, read_from
+from seqae.cli.reading import name_of, read_from, reread
 
 
 @click.command(
@@ -91,7 +92,10 @@ def command(
     resolved = {title: group.pick(settings) for title, group in groups.items()}
     config = to_toml(ctx.command, {"Data": {"data": data, "from": source}, **resolved}, "for seqae train --config")
     with fresh_run_folder(folder, overwrite=overwrite, resume=resume):
-        given = read_from(session, data, settings) if source is None else reread(session, judge, data, settings)
+        if source is not None and isinstance(judge, Detector):
+            given = reread(session, judge, data, settings, to_train=True)
+        else:
+            given = read_from(session, data, settings)
         if not resume:
             write_text(config, folder / CONFIG_NAME)  # before training, so that a killed run can be resumed
         train(session, judge, given, data, settings, log_dir=folder, resume=resume, warm_start=source is not None)

@@ -103,6 +103,6 @@ def choose_window(series: ArrayLike | Sequence[ArrayLike], *, least: int = LEAST
     period = int(np.median(periods))
     if period > limit:
         return WindowChoice(limit, period, f"the period is {period} steps; more than {limit} are not taken")
-    times = -(-least // period)
+    times = max(1, min(-(-least // period), limit // period))
     reason = f"the period is {period} steps" + (f", taken {times} times" if times > 1 else "")
     return WindowChoice(period * times, period, reason)

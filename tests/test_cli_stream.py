@@ -215,6 +215,7 @@ REFUSED = {
     "a channel that is not there": ("live", [], "timestamp,heat\n", "has no flow, which the model needs"),
     "a condition that is not there": ("told", [], "timestamp,heat,flow,shift\n", "has no hot, which the model needs"),
     "no header": ("live", [], "2024-03-07,1,2\n", "no header: line 1"),
+    "a series that it does not know": ("live", ["--series", "zz"], None, "no threshold for a series 'zz'"),
     "another delimiter": ("live", [], "timestamp;heat;flow\n", "Use --delimiter ';'"),
     "no such time column": ("live", ["--time", "when"], "timestamp,heat,flow\n", "has no column 'when'"),
     "a time of numbers": ("live", [], "time,heat,flow\n5,1,2\n", "--time-unit s"),

@@ -682,7 +682,7 @@ def test_a_missing_value_can_be_scored_by_how_rarely_values_are_missing():
         assert a.loc[lost, f"score_c{c}"].isna().all()
         np.testing.assert_allclose(b.loc[lost, f"score_c{c}"], -np.log(rate), rtol=1e-6)
         np.testing.assert_array_equal(a.loc[~lost, f"score_c{c}"], b.loc[~lost, f"score_c{c}"])
-    with pytest.raises(OptionError, match="Use nll"):
+    with pytest.raises(OptionError, match="--score nll"):
         seqae.Detector(missing="score", scorer="squared_error")
 
 

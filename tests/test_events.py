@@ -101,26 +101,51 @@ def test_rules_out_of_range_are_refused(options):
         events([0.0], **options)
 
 
+def stretch(rows, flagged):
+    """A flagged stretch, as scores that spread over windows make it."""
+    scores = np.zeros(rows)
+    scores[flagged] = 10.0
+    return scores
+
+
+def places(scores, errors, limit, reach, parts=None, **rules):
+    rows = len(scores)
+    parts = np.stack([scores, np.zeros(rows)], axis=1) if parts is None else parts
+    return find_events(
+        scores > 5, scores, pd.RangeIndex(rows), parts, ("a", "b"), threshold=Quantile(np.linspace(0, 5, 100), 0.05),
+        errors=errors, error_limit=limit, reach=reach, **rules,
+    )  # fmt: skip
+
+
 def test_an_event_is_narrowed_to_where_values_are_clearly_off():
-    scores = np.where((np.arange(60) >= 10) & (np.arange(60) < 50), 10.0, 0.0)
-    scores[12] = 11.0
+    scores = stretch(60, slice(10, 50))
+    scores[12], scores[27] = 12.0, 11.0
     parts = np.stack([scores, np.zeros(60)], axis=1)
     parts[25:30] = [2.0, 18.0]  # another channel than in the rows around
     errors = np.full(60, 0.5)
     errors[[25, 27, 29]] = [3.0, 9.0, 4.0]
-    threshold = Quantile(np.linspace(0, 5, 100), 0.05)
+    narrow = places(scores, errors, 1.0, 20, parts)
+    assert narrow[["start", "peak", "end", "steps"]].to_numpy().tolist() == [[25, 27, 29, 5]]
+    assert narrow["channels"][0] == "b, a"
+    assert narrow["score"][0] == 11.0  # of its own rows
+    assert places(scores, errors, 1.0, 20, parts, min_length=6).empty
+    # errors that are no higher than those of a few rows by chance say nothing of where
+    for wide in (places(scores, errors, 4.6, 20, parts), places(scores, None, 1.0, 20, parts)):
+        assert wide[["start", "peak", "end"]].to_numpy().tolist() == [[10, 12, 49]]
+        assert wide["channels"][0] == "a, b"
 
-    def found(errors, limit):
-        index = pd.RangeIndex(60)
-        return find_events(
-            scores > 5, scores, index, parts, ("a", "b"), threshold=threshold, errors=errors, error_limit=limit
-        ).iloc[0]
 
-    narrow = found(errors, 1.0)
-    assert (narrow["start"], narrow["peak"], narrow["end"], narrow["steps"]) == (25, 27, 29, 5)
-    assert narrow["channels"] == "b, a"
-    assert narrow["score"] == 11.0
-    # errors that are no higher than a few rows are by chance say nothing of where
-    for wide in (found(errors, 4.6), found(None, 1.0)):
-        assert (wide["start"], wide["peak"], wide["end"]) == (10, 12, 49)
-        assert wide["channels"] == "a, b"
+def test_a_flagged_stretch_with_several_places_makes_several_events_and_loses_none():
+    scores, errors = stretch(400, slice(20, 380)), np.full(400, 0.5)
+    errors[100:110], errors[200:203] = 50.0, 3.0
+    scores[330] = 99.0  # the highest score, where no value is off: a shape
+    found = places(scores, errors, 1.0, 30)
+    spans = found[["start", "peak", "end", "score"]].to_numpy().tolist()
+    # beyond the reach of both, the stretch is flagged for reasons of its own
+    assert spans == [
+        [20, 20, 69, 10],
+        [100, 100, 109, 10],
+        [140, 140, 169, 10],
+        [200, 200, 202, 10],
+        [233, 330, 379, 99],
+    ]

@@ -13,7 +13,7 @@ import pytest
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 LINES = [
-    line.removeprefix("$ ").split("#")[0]
+    line.removeprefix("$ ").split("#")[0].split("<")[0]
     for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
     for line in block.splitlines()
     if line.startswith("$ seqae ")

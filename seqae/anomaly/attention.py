@@ -98,8 +98,12 @@ def _line(
         worst = dict(events.iloc[int(events["severity"].to_numpy().argmax())])
         last = events["end"].max()
         assert table is not None
-        end = int(np.flatnonzero(_axis(table) == last)[-1])
-        ongoing = int(given[end + 1 :].sum()) <= merge
+        flags = table["is_anomaly"].to_numpy(dtype=bool, na_value=False)
+        before = np.flatnonzero(_axis(table) <= last)  # an event may end in a gap, whose rows are not in the table
+        end = int(before[-1]) if len(before) else -1
+        # Its end is where values are off; flags may go on behind it, with at most `merge` normal rows between two.
+        rest = np.flatnonzero(np.concatenate([[True], flags[end + 1 :][given[end + 1 :]], [True]]))
+        ongoing = bool((np.diff(rest) - 1).max() <= merge)
     return {
         "series": name,
         "ongoing": ongoing,

@@ -93,7 +93,6 @@ class Detector:
         self._preparation: Preparation | None = None
         settings.check(self.options)
         self.judge = Judge(self.options)
-        """The score heads and the thresholds."""
 
     def __repr__(self) -> str:
         state = f"of {', '.join(self._preparation.channels)}" if self._preparation else "not fitted"
@@ -163,13 +162,14 @@ class Detector:
         scaling, heads and threshold are those of the new data. The rest: see `seqae.fit`.
         """
         chosen = {name: value for name, value in locals().items() if name not in OWN}
+        settings.check_parts(self.options, validation, calibration)
         start = (self.model, self.preparation) if warm_start else None
         columns = start[1].conditions.columns if start else settings.columns(self.options["condition"])
         given = read_given(data, columns, start[1].channels if start else None)
         options = self.options | ({"window": self.window} if start else {})
         trained = train(options, choose(LABELLED, labelled, "labelled")(given.panel), start=start, **chosen)
         self._model, self._preparation, self.history = trained.model, trained.preparation, trained.history.to_document()
-        self.window_choice = trained.window._asdict()
+        self.window_choice = self.window_choice if warm_start else trained.window._asdict()
         self.judge = Judge(self.options)
         self.judge.learn(trained.model, trained.reference)
         compared, calibrated = comparison(trained.parts, self.window)
@@ -190,8 +190,8 @@ class Detector:
 
         threshold, alpha: as the constructor's; None keeps the present one. NotFittedError where there are no scores.
         """
-        asked = {"threshold": threshold, "alpha": alpha}
-        options = self.options | {name: value for name, value in asked.items() if value is not None}
+        asked = (("threshold", threshold), ("alpha", alpha))
+        options = self.options | {name: value for name, value in asked if value is not None}
         settings.check(options)
         if data is not None:
             panel = choose(LABELLED, labelled, "labelled")(self._read(data).panel)
@@ -203,13 +203,13 @@ class Detector:
         return self
 
     def score(self, data: Any, *, batch_size: int = BLOCK, progress: bool = False) -> Tables:
-        """Return how strange each row is: score, p_value, is_anomaly, coverage, each channel's part, each head's say.
+        """Return how strange each row is: score, p_value, is_anomaly, coverage, error, parts by channel and by head.
 
         One row for each row of the data, on its own index; for a Series also for those that fill gaps of its time axis
         (`seqae.anomaly.pipeline.drop_inserted` takes them out). score: the mean of its score_<channel>, higher is
         stranger; NaN, with coverage 0, where nothing could be scored. coverage: windows that saw a value of it.
-        head_<name>, with several: −log10 of its tail probability. After fit(calibration=0) p_value and is_anomaly are
-        missing throughout. batch_size: windows at a time.
+        error: the row's own squared error. head_<name>, with several: its evidence. After fit(calibration=0) p_value
+        and is_anomaly are missing throughout. batch_size: windows at a time.
         """
         given = self._read(data)
         return given.answer(self._score(given.panel, batch_size, progress))
@@ -223,11 +223,10 @@ class Detector:
         """
         calibration, given = self._calibrated(), self._read(data)
         scores = self._score(given.panel, batch_size, progress)
-        events = event_table(
-            given.panel, given.for_events(scores), self.calibration_of, named=not given.single,
-            merge=self.options["merge"] if merge is None else merge,
-            min_length=self.options["min_length"] if min_length is None else min_length,
-        )  # fmt: skip
+        asked = (("merge", merge), ("min_length", min_length))
+        rules = {name: self.options[name] if value is None else value for name, value in asked}
+        of, rules["reach"] = given.for_events(scores), self.window + self.smoothing
+        events = event_table(given.panel, of, self.calibration_of, named=not given.single, **rules)
         return Detection(given.answer(scores), events, calibration.threshold.value)
 
     def reconstruct(self, data: Any, level: float = 0.95, *, batch_size: int = BLOCK, progress: bool = False) -> Tables:

@@ -164,12 +164,12 @@ class Reference:
 
     @classmethod
     def fit(cls, data: Any) -> Self:
-        """Learn from what `seqae.series.as_panel` takes; blocks never span two series.
-
-        DataError where a channel has no observed value.
-        """
+        """Learn from what `as_panel` takes, less labelled rows without a value; DataError for a channel without any."""
         panel = as_panel(data)
-        columns = zip(panel.channels, zip(*(one.values.T for one in panel), strict=True), strict=True)
+        kept = [
+            one.values if one.labels is None else one.values[~one.labels | one.observed.any(axis=1)] for one in panel
+        ]
+        columns = zip(panel.channels, zip(*(values.T for values in kept), strict=True), strict=True)
         return cls({name: _Channel.fit([part.astype(np.float64) for part in parts], name) for name, parts in columns})
 
     def to_document(self) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def train(
     condition = None if start else default_condition(options["model"], options["condition"], panel)
     choice, place = window_of(options["window"], panel), resolve_device(device)
     window = choice.window
+    settings.check({**options, "window": window})
     parts = cut(panel, window, validation=validation, calibration=calibration)
     # A Bernoulli likelihood has no density outside [0, 1], so its range must hold what is held back, too.
     scaled = panel if settings.is_bernoulli(options["likelihood"]) else parts.fit

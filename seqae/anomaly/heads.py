@@ -145,10 +145,10 @@ class Energy(Head):
     def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
         total, square, count = (torch.zeros(windows.channels, dtype=torch.float64) for _ in range(3))
         for batch in blocks(windows, index):
-            x = batch.x.double().cpu()
+            x = batch.x.cpu().double()
             total += x.sum((0, 1))
             square += x.square().sum((0, 1))
-            count += batch.observed.sum((0, 1)).double().cpu()
+            count += batch.observed.sum((0, 1)).cpu().double()
         count.clamp_(min=1)
         mean = total / count
         variance = (square / count - mean**2).clamp(min=0)
@@ -183,7 +183,7 @@ class ErrorDistance(Head):
         found = []
         for batch, output in outputs(model, windows, index):
             whole = batch.observed.all(-1)
-            found.append((batch.x - output.likelihood.mean)[whole].double().cpu())
+            found.append((batch.x - output.likelihood.mean)[whole].cpu().double())
         errors = torch.cat(found)
         if len(errors) < 2:
             raise DataError("no two training rows have a value in every channel. Use --score nll.")

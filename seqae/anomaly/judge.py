@@ -14,6 +14,7 @@ from torch import Tensor
 from seqae.anomaly import settings
 from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.fusion import Fusion, Scored, combine
+from seqae.anomaly.heads import Head
 from seqae.anomaly.neighbours import reference_windows
 from seqae.anomaly.scoring import MISSING, Folded, head_of, score_windows
 from seqae.anomaly.thresholds import THRESHOLDS
@@ -40,9 +41,11 @@ class Judge:
 
     def learn(self, model: Autoencoder, windows: WindowSet) -> None:
         """Let every head learn from normal windows, at most some thousands of them."""
-        index = reference_windows(windows)
-        for head in self.heads:
-            head.learn(model, windows, index)
+        learners = [head for head in self.heads if type(head).learn is not Head.learn]
+        if learners:
+            index = reference_windows(windows)
+            for head in learners:
+                head.learn(model, windows, index)
 
     def of(self, name: str) -> Calibration | None:
         """Return the calibration that a series is judged by: its own, or else that of all."""
@@ -79,10 +82,11 @@ class Judge:
         def calibrated(members: Panel, own: Sequence[Scored]) -> Calibration:
             return Calibration.fit(kind, options["alpha"], members, own, window=window, source=source)
 
-        self.calibration, self.calibrations = calibrated(panel, found), {}
-        if options["per_series"]:
-            pairs = zip(panel, found, strict=True)
-            self.calibrations = {series.name: calibrated(Panel([series]), [own]) for series, own in pairs}
+        together, each = calibrated(panel, found), {}
+        if options["per_series"]:  # a series without a score is judged by the threshold of all
+            pairs = [pair for pair in zip(panel, found, strict=True) if not np.isnan(pair[1].total).all()]
+            each = {series.name: calibrated(Panel([series]), [own]) for series, own in pairs}
+        self.calibration, self.calibrations = together, each
 
     def again(self, options: Mapping[str, Any]) -> None:
         """Set other thresholds by the same scores."""

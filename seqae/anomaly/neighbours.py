@@ -41,13 +41,13 @@ def reference_windows(windows: WindowSet, most: int = REFERENCES, seed: int = 0)
     return full[:most].sort().values
 
 
-def nearest(known: Tensor, x: Tensor, k: int = 1) -> Tensor:
+def nearest(known: Tensor, x: Tensor, k: int = 1, *, size: Tensor | None = None) -> Tensor:
     """Return the places (B, k) of the k rows of known (M, D) nearest to each row of x (B, D), the nearest first.
 
-    By |x|² + |y|² − 2xy, in blocks; k is at most M.
+    By |x|² + |y|² − 2xy, in blocks; k is at most M. size: |y|² (M,), where it is known already.
     """
     k = min(k, len(known))
-    size = known.square().sum(1)
+    size = known.square().sum(1) if size is None else size
     found = []
     for block in x.split(max(1, _DISTANCES // max(1, len(known)))):
         distance = torch.addmm(size, block, known.T, alpha=-2.0)  # |x|² does not change the order
@@ -65,7 +65,7 @@ class NearestWindow(Head):
     def __init__(self, k: int = 1, *, centred: bool = False) -> None:
         self.k, self.centred = k, centred
         self._rows, self._starts = torch.empty(0), torch.empty(0)
-        self._known: tuple[Tensor, Tensor] | None = None
+        self._known: tuple[Tensor, Tensor, Tensor] | None = None
 
     def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
         # Rows that several windows share are kept once: at most as many as there are.
@@ -81,13 +81,15 @@ class NearestWindow(Head):
     def parts(self, model: Autoencoder, batch: Batch, output: Output) -> Tensor:
         if self._known is None:
             taken = self._rows[self._starts[:, None] + torch.arange(batch.x.shape[1], device=self._rows.device)]
-            self._known = self._level(taken.nan_to_num(0.0), ~taken.isnan()), ~taken.isnan()
-        known, seen = self._known
+            level = self._level(taken.nan_to_num(0.0), ~taken.isnan())
+            self._known = level, ~taken.isnan(), level.square().sum((1, 2))
+        known, seen, size = self._known
         x = self._level(batch.x, batch.observed)
         total = torch.zeros(len(x), 1, x.shape[2], device=x.device)
-        for one in nearest(known.flatten(1), x.flatten(1), self.k).T:
+        found = nearest(known.flatten(1), x.flatten(1), self.k, size=size)
+        for one in found.T:
             total += mean_observed((x - known[one]) ** 2, batch.observed & seen[one])
-        return total / self.k
+        return total / found.shape[1]
 
     def _level(self, x: Tensor, observed: Tensor) -> Tensor:
         return torch.where(observed, x - mean_observed(x, observed), 0.0) if self.centred else x
@@ -149,7 +151,7 @@ class WindowPCA(Head):
         self._mean = x.mean(0)
         _, scale, basis = torch.linalg.svd(x - self._mean, full_matrices=False)
         held = scale.square().cumsum(0) / scale.square().sum().clamp(min=1e-30)
-        self._basis = basis[: int((held < self.share).sum()) + 1].contiguous()
+        self._basis = basis[: int((held < self.share).sum()) + 1].clone(memory_format=torch.contiguous_format)
 
     def parts(self, model: Autoencoder, batch: Batch, output: Output) -> Tensor:
         off = torch.where(batch.observed.flatten(1), batch.x.flatten(1) - self._mean, 0.0)

@@ -151,5 +151,10 @@ class EventTally:
         if series.index is None:
             table = table.set_axis(pd.RangeIndex(scores.first_row, scores.first_row + rows), axis=0)
         return event_table(
-            Panel([series]), {series.name: table}, self._detector.calibration_of, named=False, **self._rules
+            Panel([series]),
+            {series.name: table},
+            self._detector.calibration_of,
+            named=False,
+            reach=self._detector.window + self._detector.smoothing,
+            **self._rules,
         )

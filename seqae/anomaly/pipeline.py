@@ -183,9 +183,11 @@ def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: floa
         pieces = [list(panel)[low:high] for low, high in _bounds(len(panel), shares, 1)]
     else:
         longest = max(panel, key=len)
+        most = len(longest) // wanted
+        cure = f"Use --window {most} or less, --validation 0 or --calibration 0." if most > 1 else "Give more rows."
         raise DataError(
             f"{longest.name} has {len(longest)} rows; {wanted} parts (fit, validation, calibration) of window={window} "
-            f"need {wanted * window}. Use --window {len(longest) // wanted} or less, --validation 0 or --calibration 0."
+            f"need {wanted * window}. {cure}"
         )
     fit, *others = (Panel(piece) if piece else None for piece in pieces)
     assert fit is not None

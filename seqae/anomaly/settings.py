@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "NETWORK",
     "check",
+    "check_parts",
     "columns",
     "describe",
     "head_names",
@@ -108,8 +109,13 @@ def scorers(given: Any) -> list[str | Scorer | Head]:
 
 
 def head_names(given: Any) -> list[str]:
-    """Return what each scorer is called: its name in the menu, or that of a caller's own function or class."""
-    return [one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__) for one in scorers(given)]
+    """Return what each scorer is called: its name in the menu, or that of a caller's own function or class, counted."""
+    names: list[str] = []
+    for one in scorers(given):
+        name = one if isinstance(one, str) else getattr(one, "__name__", type(one).__name__)
+        again = sum(other.partition("-")[0] == name for other in names)
+        names.append(f"{name}-{again + 1}" if again and not isinstance(one, str) else name)
+    return names
 
 
 def _check_scorers(options: Mapping[str, Any]) -> None:
@@ -126,7 +132,18 @@ def _check_scorers(options: Mapping[str, Any]) -> None:
     choose(FUSIONS, options["fusion"], "fusion")
     if options["missing"] == "score" and given not in (["nll"], [nll]):
         raise OptionError(
-            f"missing 'score' gives nats, as scorer 'nll' does; got scorer {', '.join(names)!r}. Use nll."
+            f"--missing score gives a missing value nats, which only the score nll has; got {', '.join(names)}. Use "
+            "--score nll with it."
+        )
+
+
+def check_parts(options: Mapping[str, Any], validation: float, calibration: float) -> None:
+    """Raise OptionError where nothing is held back that several heads could be compared by."""
+    names = head_names(options["scorer"])
+    if len(names) > 1 and not (validation or calibration):
+        raise OptionError(
+            f"{len(names)} score heads are compared by held-back rows, and --validation 0 --calibration 0 hold none "
+            "back. Give one of them above 0, or one head, such as --score nll."
         )
 
 

@@ -74,6 +74,7 @@ def event_table(
     calibration_of: Callable[[str], Calibration | None],
     *,
     named: bool,
+    reach: int,
     **rules: int,
 ) -> pd.DataFrame:
     """Return the events of all series, with a column `series` first where they are to be named."""
@@ -85,7 +86,7 @@ def event_table(
         events = find_events(
             table["is_anomaly"], table["score"], table.index, parts, series.channels,
             threshold=calibration.threshold, baseline=calibration.baseline, errors=table["error"],
-            error_limit=calibration.origin["error_limit"], **rules,
+            error_limit=calibration.origin["error_limit"], reach=reach, **rules,
         )  # fmt: skip
         if named:
             events.insert(0, "series", pd.Series([series.name] * len(events), dtype="str"))

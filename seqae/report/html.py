@@ -118,7 +118,7 @@ def report_html(
     facts = Facts(
         series=series, clock=clock, scores=scores, events=events, listed=listed, first=spans.first, last=spans.last,
         peak=spans.peak, threshold=None if calibration is None else calibration.provenance(step_seconds(series.step)),
-        options=_options(detector), window=detector.window, reason=str(detector.window_choice.get("reason") or ""),
+        options=_options(detector), window=detector.window, reason=_reason(detector),
         history=detector.history, training_data=detector.training_data, level=level,
         title=series.name if title is None else title, names=dict(names or {}), shown=min(SHOWN, len(told)),
         told=len(told), detailed=len(listed) if fineness.buckets >= len(series) else len(fineness.details),
@@ -300,6 +300,11 @@ def _metrics(
         return evaluate(scores["score"].to_numpy(float), labels, flags=flags, values=series.values)
     except DataError as problem:
         return str(problem)
+
+
+def _reason(detector: Detector) -> str:
+    """Return why the window is as long as it is, where the data settled it."""
+    return "" if detector.options["window"] else str(detector.window_choice.get("reason") or "")
 
 
 def _options(detector: Detector) -> dict[str, Any]:
