@@ -34,7 +34,7 @@ KIND = "detector"
 OWN = ("self", "data", "labelled", "warm_start")  # the arguments of fit that are not training's
 TOLD = ("history", "training_data", "reading", "window_choice")
 SCORER = ("window_error", "nearest_shape", "window_pca")
-"""The default heads: errors of shape and of level, each seen by one of them (benchmarks/results/detection.md)."""
+"""The default heads, chosen on synthetic series and NAB; what they are worth: benchmarks/results/detection.md."""
 Tables = pd.DataFrame | dict[str, pd.DataFrame]
 """One table for a single series; one for each series of a panel, by its name."""
 
