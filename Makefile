@@ -37,7 +37,7 @@ lint: install
 
 # mypy looks at the package as it is installed: in the source tree seqae.cli and seqae.datasets lie elsewhere.
 types: install
-	rm -rf build/typed
+	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --target build/typed .
 	cd build/typed && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/setup.cfg -p seqae
 

@@ -28,8 +28,8 @@ from scipy import stats
 from scipy.signal import lfilter
 
 import seqae
-from seqae.anomaly.dependence import effective_number, rate_interval
-from seqae.anomaly.thresholds import THRESHOLDS, Threshold
+from seqae.anomaly.thresholds.dependence import effective_number, rate_interval
+from seqae.anomaly.thresholds.rules import THRESHOLDS, Threshold
 from seqae.errors import SeqaeWarning
 
 Floats = NDArray[np.float64]
@@ -267,9 +267,9 @@ HEAD = """# Does the false-alarm rate hold?
 
 A cell: the mean realised rate in the long run, known exactly from the law of the scores, and in how many of the splits
 the share flagged among the n rows that follow lies in the 90 % interval that the model states for as many rows as it
-was calibrated on (`seqae.anomaly.dependence.rate_interval`). Independent: the median effective number. Last column: in
-how many of the splits the rate in the long run lies in the interval for that. `mad` states its rate by the calibration
-scores above it, not by α, which it keeps for normally distributed scores alone.
+was calibrated on (`seqae.anomaly.thresholds.dependence.rate_interval`). Independent: the median effective number. Last
+column: in how many of the splits the rate in the long run lies in the interval for that. `mad` states its rate by the
+calibration scores above it, not by α, which it keeps for normally distributed scores alone.
 {simulated}
 
 ### Benjamini-Hochberg, {splits} batches each

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 import seqae
 from seqae.anomaly import metrics
-from seqae.anomaly.vus import vus, vus_window
+from seqae.anomaly.metrics.vus import vus, vus_window
 from seqae.periods import choose_window
 
 DEFAULT: dict[str, Any] = {}

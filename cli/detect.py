@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.detector import Detection
-from seqae.anomaly.fleet import FleetDetection
+from seqae.anomaly.fleets.fleet import FleetDetection
 from seqae.cli.command import COMMON, CONFIG, INTERRUPTED, Command, Session, option
 from seqae.cli.fleet import EACH, SUMMARY, check_each, interrupted, model_for, new_judge, say_attention, told, train
 from seqae.cli.options import DATA, ELNINO, JSON, NETWORK, READING, SCORING, TRAINING

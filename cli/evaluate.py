@@ -12,11 +12,11 @@ import click
 import numpy as np
 import pandas as pd
 
-from seqae.anomaly.evaluation import evaluate
-from seqae.anomaly.labels import LABEL_NAMES, marks_of, read_labels
-from seqae.anomaly.rows import ROW, Table, read_parts, read_rows
-from seqae.anomaly.segments import Flags, Floats
-from seqae.anomaly.vus import FALLBACK, VARIANT, vus_window
+from seqae.anomaly.metrics.evaluation import evaluate
+from seqae.anomaly.metrics.labels import LABEL_NAMES, marks_of, read_labels
+from seqae.anomaly.metrics.rows import ROW, Table, read_parts, read_rows
+from seqae.anomaly.metrics.segments import Flags, Floats
+from seqae.anomaly.metrics.vus import FALLBACK, VARIANT, vus_window
 from seqae.cli.command import COMMON, CONFIG, Command, Session, option
 from seqae.cli.options import JSON, table_output
 from seqae.cli.output import check_output, write_table

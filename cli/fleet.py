@@ -29,12 +29,12 @@ import click
 import numpy as np
 import pandas as pd
 
-from seqae.anomaly.apart import Said, pass_on
-from seqae.anomaly.attention import summarise
 from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.drift import warning
-from seqae.anomaly.fleet import Fleet, FleetDetection
-from seqae.anomaly.fleetfolder import holds_fleet
+from seqae.anomaly.fleets.apart import Said, pass_on
+from seqae.anomaly.fleets.attention import summarise
+from seqae.anomaly.fleets.fleet import Fleet, FleetDetection
+from seqae.anomaly.fleets.folder import holds_fleet
 from seqae.anomaly.pipeline import drop_inserted
 from seqae.cli import fitting, reading
 from seqae.cli.command import Group, Session, option

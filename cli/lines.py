@@ -11,8 +11,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from seqae.anomaly.clock import Stamp, read_stamp
 from seqae.anomaly.pipeline import Preparation
+from seqae.anomaly.streams.clock import Stamp, read_stamp
 from seqae.conditions import Calendar, Category
 from seqae.datasets.tables import read_header, settled_delimiter
 from seqae.errors import DataError, OptionError, TimeAxisError

@@ -29,7 +29,7 @@ from seqae.anomaly.detector import SCORER, Detector
 from seqae.anomaly.fusion import FUSIONS
 from seqae.anomaly.pipeline import LABELLED
 from seqae.anomaly.scoring import MISSING, MODES, SCORERS
-from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.cli.command import Group, Names, OrOff, option
 from seqae.datasets.tables import read_csv
 from seqae.models import MODELS

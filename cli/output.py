@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seqae.anomaly.fleetfolder import INDEX, MODELS
+from seqae.anomaly.fleets.folder import INDEX, MODELS
 from seqae.errors import OptionError, UserError
 
 RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", INDEX, MODELS, "config.toml")

@@ -32,8 +32,8 @@ import pandas as pd
 from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.drift import Tally, warning
 from seqae.anomaly.events import EVENT_COLUMNS
-from seqae.anomaly.fleetfolder import MODELS, holds_fleet
-from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.anomaly.fleets.folder import MODELS, holds_fleet
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.cli.command import Session
 from seqae.cli.options import READING
 from seqae.datasets.bundled import BUNDLED

@@ -20,7 +20,7 @@ import click
 import numpy as np
 
 from seqae.anomaly.detector import Detector
-from seqae.anomaly.streaming import Stream
+from seqae.anomaly.streams.stream import Stream
 from seqae.cli.command import COMMON, CONFIG, Command, Group, Names, Session, option
 from seqae.cli.lines import Lines, numbered_lines
 from seqae.cli.options import MODEL, RELIMIT, REREADING, RUNNING, SIZE

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from seqae.anomaly.attention import summarise
     from seqae.anomaly.detector import Detection, Detector
-    from seqae.anomaly.fleet import Fleet
+    from seqae.anomaly.fleets.attention import summarise
+    from seqae.anomaly.fleets.fleet import Fleet
     from seqae.anomaly.outlier import SequenceOutlierDetector
-    from seqae.anomaly.streaming import Stream
+    from seqae.anomaly.streams.stream import Stream
     from seqae.datasets.tables import read_csv, read_parquet, read_table
     from seqae.models import AE, CVAE, MODELS, VAE, Autoencoder
     from seqae.objectives import Objective, elbo
@@ -34,13 +34,13 @@ _HOMES = {
     "CVAE": "models",
     "Detection": "anomaly.detector",
     "Detector": "anomaly.detector",
-    "Fleet": "anomaly.fleet",
+    "Fleet": "anomaly.fleets.fleet",
     "MODELS": "models",
     "Objective": "objectives",
     "Panel": "series",
     "SequenceOutlierDetector": "anomaly.outlier",
     "Series": "series",
-    "Stream": "anomaly.streaming",
+    "Stream": "anomaly.streams.stream",
     "VAE": "models",
     "WindowSet": "windows",
     "elbo": "objectives",
@@ -52,7 +52,7 @@ _HOMES = {
     "read_table": "datasets.tables",
     "save_model": "training.checkpoints",
     "sliding_windows": "windows",
-    "summarise": "anomaly.attention",
+    "summarise": "anomaly.fleets.attention",
 }
 
 _SUBMODULES = {

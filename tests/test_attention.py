@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import seqae
-from seqae.anomaly.attention import ATTENTION_COLUMNS, attention_table, summarise
-from seqae.anomaly.fleet import Fleet
+from seqae.anomaly.fleets.attention import ATTENTION_COLUMNS, attention_table, summarise
+from seqae.anomaly.fleets.fleet import Fleet
 from seqae.series import Panel, Series
 
 NAN = math.nan

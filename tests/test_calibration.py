@@ -7,10 +7,10 @@ import pytest
 from scipy.signal import lfilter
 
 from seqae import Series
-from seqae.anomaly.calibration import Calibration
-from seqae.anomaly.dependence import effective_number, rate_interval
 from seqae.anomaly.fusion import Scored
-from seqae.anomaly.thresholds import THRESHOLDS, Conformal, PeaksOverThreshold, Quantile
+from seqae.anomaly.thresholds.calibration import Calibration
+from seqae.anomaly.thresholds.dependence import effective_number, rate_interval
+from seqae.anomaly.thresholds.rules import THRESHOLDS, Conformal, PeaksOverThreshold, Quantile
 from seqae.errors import DataError, ModelFileError, SeqaeWarning
 from seqae.series import Panel
 

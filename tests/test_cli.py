@@ -24,7 +24,7 @@ from seqae import Detector, read_csv
 from seqae.anomaly.detector import SCORER
 from seqae.anomaly.fusion import FUSIONS
 from seqae.anomaly.scoring import MODES, SCORERS
-from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.cli.main import COMMANDS, run
 from seqae.cli.output import replaced
 from seqae.errors import OptionError, SeqaeWarning, TrainingError

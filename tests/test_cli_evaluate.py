@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqae.anomaly.evaluation import FLAG_METRICS, SCORE_METRICS, evaluate
-from seqae.anomaly.vus import vus_window
+from seqae.anomaly.metrics.evaluation import FLAG_METRICS, SCORE_METRICS, evaluate
+from seqae.anomaly.metrics.vus import vus_window
 from seqae.cli.evaluate import TITLES
 from seqae.cli.main import run
 from seqae.cli.output import write_table

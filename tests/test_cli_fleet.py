@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from seqae import Detector, read_table
-from seqae.anomaly.attention import summarise
-from seqae.anomaly.fleet import Fleet
+from seqae.anomaly.fleets.attention import summarise
+from seqae.anomaly.fleets.fleet import Fleet
 from seqae.cli.main import run
 
 QUICK = ["--epochs", "2", "--window", "8", "--hidden", "8", "--latent", "2", "--alpha", "0.05", "--device", "cpu"]

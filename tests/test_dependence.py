@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import beta, betabinom, multivariate_normal, norm
 
-from seqae.anomaly.dependence import effective_number, expected_rate, rate_interval
-from seqae.anomaly.thresholds import Conformal
+from seqae.anomaly.thresholds.dependence import effective_number, expected_rate, rate_interval
+from seqae.anomaly.thresholds.rules import Conformal
 
 
 def autoregressive(n, phi, rng):

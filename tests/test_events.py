@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from seqae.anomaly.events import EVENT_COLUMNS, find_events
-from seqae.anomaly.thresholds import Quantile
+from seqae.anomaly.thresholds.rules import Quantile
 from seqae.errors import OptionError
 
 THRESHOLD = Quantile(np.linspace(0, 1, 101), 0.1)  # median 0.5, value 0.9

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import seqae
-from seqae.anomaly.apart import attempt, pass_on
-from seqae.anomaly.fleet import Fleet
-from seqae.anomaly.fleetfolder import file_stems, holds_fleet
+from seqae.anomaly.fleets.apart import attempt, pass_on
+from seqae.anomaly.fleets.fleet import Fleet
+from seqae.anomaly.fleets.folder import file_stems, holds_fleet
 from seqae.anomaly.heads import ErrorDistance
 from seqae.errors import DataError, ModelFileError, NotFittedError, OptionError, SeqaeWarning, TrainingError
 from seqae.series import Panel, Series

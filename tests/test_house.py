@@ -130,7 +130,7 @@ def test_every_package_is_listed_in_setup_cfg():
     listed = set(parser["options"]["packages"].split())
     found = (
         {"seqae"}
-        | {f"seqae.{info.name}" for info in pkgutil.iter_modules([str(ROOT / "seqae")]) if info.ispkg}
+        | {info.name for info in pkgutil.walk_packages([str(ROOT / "seqae")], "seqae.") if info.ispkg}
         | {"seqae.cli", "seqae.datasets"}
     )
     assert listed == found

@@ -14,7 +14,7 @@ import pytest
 
 import seqae
 from seqae import Detector
-from seqae.anomaly.evaluation import evaluate
+from seqae.anomaly.metrics.evaluation import evaluate
 from seqae.errors import DataError
 from seqae.report.aggregate import CURVE_ROWS, extreme_rows, outer_band, packed_band, packed_curve, plan
 from seqae.report.html import report_html, write_report

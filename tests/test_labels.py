@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqae.anomaly.labels import ColumnLabels, IntervalLabels, marks_of, nab_key, read_labels
-from seqae.anomaly.rows import Table, read_parts, read_rows
+from seqae.anomaly.metrics.labels import ColumnLabels, IntervalLabels, marks_of, nab_key, read_labels
+from seqae.anomaly.metrics.rows import Table, read_parts, read_rows
 from seqae.errors import DataError, OptionError, SeqaeWarning, TimeAxisError
 
 HOURS = pd.date_range("2024-03-01", periods=48, freq="h")

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from seqae.anomaly.evaluation import FLAG_METRICS, SCORE_METRICS, energy, evaluate
 from seqae.anomaly.metrics import (
     affiliation,
     auroc,
@@ -22,7 +21,8 @@ from seqae.anomaly.metrics import (
     vus,
     vus_window,
 )
-from seqae.anomaly.segments import segments
+from seqae.anomaly.metrics.evaluation import FLAG_METRICS, SCORE_METRICS, energy, evaluate
+from seqae.anomaly.metrics.segments import segments
 from seqae.errors import DataError, OptionError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import expon, genpareto
 
-from seqae.anomaly.pareto import LEAST_SHAPE, Pareto, fit_pareto
+from seqae.anomaly.thresholds.pareto import LEAST_SHAPE, Pareto, fit_pareto
 from seqae.errors import DataError
 
 SHAPES = (-0.5, -0.2, 0.0, 0.3, 1.5)

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import seqae
-from seqae.anomaly.clock import clock_of, read_stamp
 from seqae.anomaly.pipeline import _step_document
-from seqae.anomaly.streaming import Stream
+from seqae.anomaly.streams.clock import clock_of, read_stamp
+from seqae.anomaly.streams.stream import Stream
 from seqae.errors import DataError, ModelFileError, NotFittedError, OptionError, TimeAxisError
 from seqae.series import Series
 from seqae.timeaxis import find_step, lay_out

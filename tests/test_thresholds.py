@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, norm
 
-from seqae.anomaly.thresholds import (
+from seqae.anomaly.thresholds.rules import (
     THRESHOLDS,
     BenjaminiHochberg,
     Conformal,

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from seqae.anomaly.vus import THRESHOLDS, vus, vus_window
+from seqae.anomaly.metrics.vus import THRESHOLDS, vus, vus_window
 from seqae.errors import DataError, OptionError
 
 

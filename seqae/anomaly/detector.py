@@ -12,14 +12,14 @@ import pandas as pd
 import torch
 
 from seqae.anomaly import settings
-from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.fitting import train, variance_about
 from seqae.anomaly.heads import Head, Scorer
 from seqae.anomaly.judge import Judge
 from seqae.anomaly.pipeline import LABELLED, Given, Preparation, comparison, fingerprint, read_given, require_rows
 from seqae.anomaly.scoring import BLOCK, Folded, fold_band
 from seqae.anomaly.tables import draw, event_table, latent_tables, reconstruction_table, score_table
-from seqae.anomaly.thresholds import Threshold
+from seqae.anomaly.thresholds.calibration import Calibration
+from seqae.anomaly.thresholds.rules import Threshold
 from seqae.errors import ModelFileError, NotFittedError, OptionError, choose
 from seqae.models import Autoencoder
 from seqae.nn.likelihoods import Likelihood
@@ -61,7 +61,7 @@ class Detector:
         evidence, about −log10 of a probability. mode: which windows give a step its score; smoothing: rows of the
         moving mean over each head's scores, None = half a window, without one in mode causal; missing: whether a
         missing value is ignored or scored; stride: steps between scored windows, None = window // 16 (causal: 1).
-    threshold, alpha: how the threshold follows from the calibration scores (`seqae.anomaly.thresholds`), and the
+    threshold, alpha: how the threshold follows from the calibration scores (`seqae.anomaly.thresholds.rules`), and the
         share of normal rows that may be flagged; per_series: whether each series of a panel that was calibrated on has
         a threshold of its own. merge, min_length: which flagged rows make an event.
 

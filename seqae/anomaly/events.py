@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from seqae.anomaly.thresholds import Threshold
+from seqae.anomaly.thresholds.rules import Threshold
 from seqae.errors import OptionError
 
 EVENT_COLUMNS = ("start", "end", "peak", "steps", "severity", "score", "channels", "shares")

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from seqae.anomaly import settings
-from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.fusion import Fusion, Scored, combine
 from seqae.anomaly.heads import Head
 from seqae.anomaly.neighbours import reference_windows
 from seqae.anomaly.scoring import MISSING, Folded, head_of, score_windows
-from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.anomaly.thresholds.calibration import Calibration
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.errors import ModelFileError, NotFittedError
 from seqae.models import Autoencoder
 from seqae.series import Panel

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from seqae.anomaly.detector import Detector
 from seqae.anomaly.settings import part_of
-from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.errors import OptionError
 from seqae.series import Series
 

@@ -25,7 +25,7 @@ from seqae.anomaly.fusion import FUSIONS
 from seqae.anomaly.heads import Head, Scorer, nll
 from seqae.anomaly.pipeline import Preparation
 from seqae.anomaly.scoring import MISSING, MODES, SCORERS, head_of
-from seqae.anomaly.thresholds import THRESHOLDS
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.errors import OptionError, choose
 from seqae.models import MODELS, Autoencoder
 from seqae.nn.likelihoods import LIKELIHOODS, Bernoulli

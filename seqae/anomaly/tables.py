@@ -12,11 +12,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.events import find_events
 from seqae.anomaly.fusion import Scored
 from seqae.anomaly.pipeline import Preparation
 from seqae.anomaly.scoring import Folded
+from seqae.anomaly.thresholds.calibration import Calibration
 from seqae.errors import OptionError
 from seqae.models import Autoencoder
 from seqae.scaling import Scaler

@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.events import EVENT_COLUMNS
 from seqae.anomaly.pipeline import read_given
 from seqae.anomaly.settings import NETWORK
-from seqae.anomaly.thresholds import Threshold
+from seqae.anomaly.thresholds.calibration import Calibration
+from seqae.anomaly.thresholds.rules import Threshold
 from seqae.errors import DataError
 from seqae.report.aggregate import BUDGET, Plan, pack, packed_band, packed_curve, plan
 from seqae.report.page import Facts, page
@@ -293,7 +293,7 @@ def _metrics(
     """Return how the scores do against labels, or why that cannot be said; None without labels."""
     if labels is None:
         return None
-    from seqae.anomaly.evaluation import evaluate
+    from seqae.anomaly.metrics.evaluation import evaluate
 
     flags = scores["is_anomaly"].to_numpy(dtype=bool) if calibrated else None
     try:

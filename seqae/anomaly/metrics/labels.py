@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from seqae.anomaly.rows import Table, read_parts, same_kind, span
-from seqae.anomaly.segments import Flags, Floats
+from seqae.anomaly.metrics.rows import Table, read_parts, same_kind, span
+from seqae.anomaly.metrics.segments import Flags, Floats
 from seqae.errors import DataError, OptionError, SeqaeWarning
 from seqae.stamps import Origin, read_stamps
 

@@ -18,12 +18,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from seqae.anomaly.clock import Stamp, clock_of, read_stamp
 from seqae.anomaly.detector import Detector
 from seqae.anomaly.fusion import Scored
 from seqae.anomaly.heads import squared_error
 from seqae.anomaly.scoring import MISSING, Folded
-from seqae.anomaly.single_rows import RowConditions, row_values
+from seqae.anomaly.streams.clock import Stamp, clock_of, read_stamp
+from seqae.anomaly.streams.single_rows import RowConditions, row_values
 from seqae.errors import DataError, ModelFileError, OptionError, TimeAxisError
 from seqae.training.checkpoints import read_safetensors, write_safetensors
 from seqae.windows import Batch

@@ -19,13 +19,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from seqae.anomaly.apart import SHOWN, Said, Task, attempt, pass_on, train_each
-from seqae.anomaly.calibration import Calibration
 from seqae.anomaly.detector import Detector
-from seqae.anomaly.fleetfolder import INDEX, MODELS, file_stems, read_index, write_index
+from seqae.anomaly.fleets.apart import SHOWN, Said, Task, attempt, pass_on, train_each
+from seqae.anomaly.fleets.folder import INDEX, MODELS, file_stems, read_index, write_index
 from seqae.anomaly.pipeline import read_given
 from seqae.anomaly.scoring import BLOCK
-from seqae.anomaly.thresholds import Threshold
+from seqae.anomaly.thresholds.calibration import Calibration
+from seqae.anomaly.thresholds.rules import Threshold
 from seqae.errors import DataError, NotFittedError, OptionError, SeqaeWarning, UserError
 from seqae.series import Series, as_panel
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seqae.anomaly.segments import Floats, Ints, checked_flags, segments
+from seqae.anomaly.metrics.segments import Floats, Ints, checked_flags, segments
 from seqae.errors import DataError
 
 

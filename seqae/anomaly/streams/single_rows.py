@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqae.anomaly.clock import Clock, Stamp
+from seqae.anomaly.streams.clock import Clock, Stamp
 from seqae.conditions import Calendar, Category, Conditions, Number
 from seqae.errors import DataError
 from seqae.series import Series

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from seqae.anomaly.segments import Floats
+from seqae.anomaly.metrics.segments import Floats
 from seqae.errors import DataError, OptionError
 from seqae.stamps import Origin, find_time, read_stamps
 

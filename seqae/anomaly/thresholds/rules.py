@@ -3,7 +3,7 @@
 A menu entry is a final subclass of `Threshold` that implements `limit()`; p-values, flags and severity are common to
 all but where a method has its own. Higher scores are stranger. Rows that share a window have related scores: false
 alarms then come in bursts, and the rate seen on a short stretch, or set by a short calibration part, scatters around
-the expected one (`seqae.anomaly.dependence`).
+the expected one (`seqae.anomaly.thresholds.dependence`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqae.anomaly.pareto import Pareto, fit_pareto
+from seqae.anomaly.thresholds.pareto import Pareto, fit_pareto
 from seqae.errors import DataError, OptionError, SeqaeWarning
 
 Floats = NDArray[np.float64]

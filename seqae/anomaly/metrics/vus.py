@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqae.anomaly.segments import Flags, Floats, Ints, both_classes, checked_scores, segments
+from seqae.anomaly.metrics.segments import Flags, Floats, Ints, both_classes, checked_scores, segments
 from seqae.errors import DataError, OptionError
 
 VARIANT = "TSB-AD"

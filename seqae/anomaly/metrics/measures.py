@@ -2,15 +2,14 @@
 
 scores (T,): float, higher is stranger; flags (T,), labels (T,): bool, or 0 and 1. A metric that is not defined for what
 it is given (no anomaly, nothing but anomalies, no flag, a missing score) raises DataError with the reason. Scores are
-compared by rank: infinite ones are the highest or lowest. Volumes under the surface are in `seqae.anomaly.vus`, the
-table of all metrics with a random score and the energy beside them is `seqae.anomaly.evaluation.evaluate`.
+compared by rank: infinite ones are the highest or lowest.
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "Affiliation", "Found", "Vus", "affiliation", "auroc", "average_precision", "best_pa_k", "composite_f1",
-    "event_precision", "event_recall", "false_alarms_per_thousand", "pa_k", "ucr_hit", "vus", "vus_window",
+    "Found", "auroc", "average_precision", "best_pa_k", "composite_f1", "event_precision", "event_recall",
+    "false_alarms_per_thousand", "pa_k", "ucr_hit",
 ]  # fmt: skip
 
 from typing import NamedTuple
@@ -19,9 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from seqae.anomaly.affiliation import Affiliation, affiliation
-from seqae.anomaly.segments import Flags, Floats, both_classes, checked_flags, checked_scores, segments
-from seqae.anomaly.vus import Vus, vus, vus_window
+from seqae.anomaly.metrics.segments import Flags, Floats, both_classes, checked_flags, checked_scores, segments
 from seqae.errors import DataError, OptionError
 
 UCR_TOLERANCE = 100

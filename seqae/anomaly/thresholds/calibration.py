@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqae.anomaly.dependence import LEVEL, effective_number, expected_rate, rate_interval
 from seqae.anomaly.fusion import Scored
 from seqae.anomaly.pipeline import span
-from seqae.anomaly.thresholds import THRESHOLDS, Threshold
+from seqae.anomaly.thresholds.dependence import LEVEL, effective_number, expected_rate, rate_interval
+from seqae.anomaly.thresholds.rules import THRESHOLDS, Threshold
 from seqae.errors import DataError, ModelFileError, choose
 from seqae.series import Panel
 
@@ -33,8 +33,8 @@ class Calibration:
 
     baseline: (C,) the median part of each channel, which events measure excess from. origin: what was scored, as JSON:
     source, series, first and last stamp, rows scored, how many windows without common rows they make, and `effective`,
-    how many independent scores they are worth (`seqae.anomaly.dependence`). All rows set the threshold: taking only
-    every so many-th makes it no more certain (benchmarks/results/calibration.md).
+    how many independent scores they are worth (`seqae.anomaly.thresholds.dependence`). All rows set the threshold:
+    taking only every so many-th makes it no more certain (benchmarks/results/calibration.md).
     """
 
     threshold: Threshold

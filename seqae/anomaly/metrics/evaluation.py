@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from seqae.anomaly.metrics import (
-    affiliation,
+from seqae.anomaly.metrics.affiliation import affiliation
+from seqae.anomaly.metrics.measures import (
     auroc,
     average_precision,
     best_pa_k,
@@ -22,8 +22,8 @@ from seqae.anomaly.metrics import (
     pa_k,
     ucr_hit,
 )
-from seqae.anomaly.segments import Flags, Floats, checked_flags, checked_marks, segments
-from seqae.anomaly.vus import vus, vus_window
+from seqae.anomaly.metrics.segments import Flags, Floats, checked_flags, checked_marks, segments
+from seqae.anomaly.metrics.vus import vus, vus_window
 from seqae.errors import DataError
 
 DRAWS = 10

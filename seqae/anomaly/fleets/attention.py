@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.detector import Detection, Detector
-from seqae.anomaly.fleet import Fleet, FleetDetection
+from seqae.anomaly.fleets.fleet import Fleet, FleetDetection
 
 ATTENTION_COLUMNS = (
     "series", "ongoing", "severity", "events", "peak", "last_end", "channels", "rows", "scored", "flagged",
