@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from seqae.anomaly.fusion import FUSIONS, Fusion, Tail, combine
+from seqae.anomaly.fusion import FUSIONS, Fusion, Spread, Tail, combine
 from seqae.anomaly.scoring import Folded, head_of
 from seqae.errors import DataError
 
@@ -24,9 +24,9 @@ def said(rows, seed=0, channels=2):
     return [folded(rng.gamma(2.0, size=(rows, width)) * 10.0**k) for k, width in enumerate(widths)]
 
 
-def fitted(how="max", variance=40.0, names=NAMES):
-    heads = {name: head_of(name) for name in names}
-    return Fusion.fit(heads, how, [said(500), said(300, 1)], variance)
+def fitted(how="max", variance=40.0, known=None):
+    heads = {name: head_of(name) for name in NAMES}
+    return Fusion.fit(heads, how, [said(500), said(300, 1)], variance, known or {})
 
 
 def test_a_tail_is_empirical_inside_and_exponential_outside():
@@ -56,7 +56,8 @@ def test_evidence_is_of_the_mean_over_channels_and_weighted_by_what_a_head_expla
     scored = fusion(new)
     # of these three only window_error is the squared error of a reconstruction
     left = np.concatenate([one[0].values for one in (said(500), said(300, 1))]).mean() / 40.0
-    assert fusion.weights == pytest.approx(((1 - left) ** 2, 1, 1))
+    # and nearest_shape looks for one neighbour in both channels
+    assert fusion.weights == pytest.approx(((1 - left) ** 2, 1 / 2, 1))
     for head, tail, weight, own in zip(new, fusion.tails, fusion.weights, scored.evidence, strict=False):
         np.testing.assert_allclose(own, weight * tail.evidence(head.values.mean(1, dtype=np.float64)))
     np.testing.assert_allclose(scored.total, scored.evidence.max(axis=0))
@@ -84,7 +85,7 @@ def test_a_silent_head_has_no_vote_and_a_row_that_none_saw_no_score():
     for one in new:
         one.values[4] = np.nan
     for how in FUSIONS:
-        scored = Fusion(fusion.names, how, fusion.tails, fusion.weights, fusion.usual)(new)
+        scored = Fusion(fusion.names, how, fusion.tails, fusion.weights, fusion.spreads, fusion.usual)(new)
         assert np.isfinite(scored.total[2])
         assert np.isnan(scored.total[4])
         assert np.isnan(scored.parts[4]).all()
@@ -117,4 +118,40 @@ def test_a_head_that_says_nothing_of_normal_data_is_named():
     nothing = said(30)
     nothing[1].values[:] = np.nan
     with pytest.raises(DataError, match="score head nearest_shape gives no row"):
-        Fusion.fit({name: head_of(name) for name in NAMES}, "max", [nothing], 1.0)
+        Fusion.fit({name: head_of(name) for name in NAMES}, "max", [nothing], 1.0, {})
+
+
+def test_channels_are_compared_in_their_usual_ranges():
+    rng = np.random.default_rng(3)
+    known = rng.gamma(2.0, size=(2000, 2)) * [1.0, 1e-3]
+    spread = Spread.of(np.vstack([known, [[np.nan, np.nan]]]))
+    low, high = np.quantile(known, [0.01, 0.99], axis=0)
+    np.testing.assert_allclose(spread.low, low)
+    np.testing.assert_allclose(spread.width, high - low)
+    inside = spread(np.float32([low, high, [1e9, np.nan], [0, 0]]))
+    np.testing.assert_allclose(inside, [[0, 0], [1, 1], [32, np.nan], [0, 0]], atol=1e-5)
+    constant = Spread.of(np.full((50, 1), 7.0))
+    assert constant(np.float32([[7.0], [7.0001], [7.1]])).ravel().tolist() == pytest.approx([0, 1, 32], rel=1e-2)
+    assert Spread.of(np.full((5, 1), np.nan)).width == 1.0
+
+
+def test_an_error_that_is_high_for_its_channel_counts_as_much_in_a_quiet_channel():
+    rng = np.random.default_rng(4)
+    quiet = [1.0, 1e-3]
+
+    def given(rows, at=None):
+        heads = [folded(rng.gamma(2.0, size=(rows, 2)) * quiet) for _ in range(4)]
+        heads[2] = folded(np.ones((rows, 1)))
+        if at is not None:
+            for one in (heads[0], heads[-1]):
+                one.values[at] = [1.0, 0.02]
+        return heads
+
+    heads, known = {name: head_of(name) for name in NAMES}, rng.gamma(2.0, size=(500, 2)) * quiet
+    plain = Fusion.fit(heads, "max", [given(500)], 40.0, {})
+    compared = Fusion.fit(heads, "max", [given(500)], 40.0, {"window_error": known})
+    new = given(30, at=7)
+    assert plain(new).evidence[0, 7] < 1 < 3 < compared(new).evidence[0, 7]
+    assert compared(new).parts[7, 1] > 2 * compared(new).parts[7, 0]
+    again = Fusion.restore(json.loads(json.dumps(compared.to_document())), compared.tensors())
+    np.testing.assert_array_equal(again(new).total, compared(new).total)

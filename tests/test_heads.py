@@ -155,6 +155,21 @@ def test_missing_values_of_a_neighbour_or_the_window_differ_from_none(model):
     assert np.abs(run("nearest_window", model, normal, batch)).max() < 1e-10
 
 
+@pytest.mark.parametrize("lacking", [0.0, 0.2])
+@pytest.mark.parametrize(("name", "centred"), [("nearest_window", False), ("nearest_shape", True)])
+def test_windows_with_holes_are_compared_where_both_have_a_value(model, name, centred, lacking):
+    values = rows(80, missing=lacking)
+    normal, batch = WindowSet([values], window=W), batch_of(missing=0.3)
+    known = np.lib.stride_tricks.sliding_window_view(values, W, axis=0).swapaxes(1, 2).astype(np.float64)
+    x = np.where(batch.observed, batch.x, np.nan).astype(np.float64)
+    off = x[:, None] - known[None]  # NaN where either has none
+    level = np.nanmean(off, axis=2, keepdims=True)
+    squares = (off - level if centred else off) ** 2
+    best = np.nanmean(squares, axis=(2, 3)).argmin(1)
+    expected = np.nanmean(squares[np.arange(len(x)), best], axis=1)
+    np.testing.assert_allclose(run(name, model, normal, batch)[:, 0], np.nan_to_num(expected), rtol=1e-3, atol=1e-5)
+
+
 def test_latent_neighbours_are_counted_in_standard_deviations(model, normal):
     batch = batch_of()
     with torch.no_grad():
@@ -169,10 +184,22 @@ def test_latent_neighbours_are_counted_in_standard_deviations(model, normal):
 
 def test_window_pca_is_the_residual_of_scikit_learn_s(model, normal):
     known, batch = windows_of(normal).reshape(-1, W * C).astype(np.float64), batch_of()
-    pca = PCA(n_components=0.95, svd_solver="full").fit(known)
+    pca = PCA(n_components=0.99, svd_solver="full").fit(known)
     x = batch.x.numpy().reshape(6, -1).astype(np.float64)
     left = (x - pca.inverse_transform(pca.transform(x))).reshape(6, W, C)
     np.testing.assert_allclose(run("window_pca", model, normal, batch)[:, 0], (left**2).mean(1), rtol=1e-2, atol=1e-4)
+
+
+def test_a_window_with_holes_is_projected_by_what_it_has(model, normal):
+    known, batch = windows_of(normal).reshape(-1, W * C).astype(np.float64), batch_of(missing=0.3)
+    pca = PCA(n_components=0.99, svd_solver="full").fit(known)
+    found = run("window_pca", model, normal, batch)
+    for window, observed, parts in zip(batch.x.numpy(), batch.observed.numpy(), found[:, 0], strict=True):
+        basis, off = pca.components_[:, observed.ravel()], (window.ravel() - pca.mean_)[observed.ravel()]
+        place = np.linalg.solve(basis @ basis.T + 0.01 * np.eye(len(basis)), basis @ off)
+        left = np.full(W * C, np.nan)
+        left[observed.ravel()] = (off - place @ basis) ** 2
+        np.testing.assert_allclose(parts, np.nanmean(left.reshape(W, C), axis=0), rtol=2e-2, atol=2e-4)
 
 
 def test_references_are_bounded_full_and_of_every_alignment(normal):

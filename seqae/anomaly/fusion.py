@@ -8,7 +8,7 @@ hundred reaches.
 
 from __future__ import annotations
 
-__all__ = ["FUSIONS", "Fusion", "Scored", "Tail", "combine"]
+__all__ = ["FUSIONS", "Fusion", "Scored", "Spread", "Tail", "combine"]
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -28,6 +28,10 @@ LOW, HIGH = 0.01, 0.99
 """The quantiles of the scores that the tail beyond the upper one is drawn through."""
 LEAST = 0.01
 """The weight of a head that explains nothing: a series must have some score."""
+MOST = 32.0
+"""What one channel can say at most, in its usual ranges: no channel speaks for all."""
+NARROWEST = 1e-4
+"""The least width of a usual range, in the variance of the scaled values: what is nearly constant has some room."""
 
 
 class Tail:
@@ -60,6 +64,28 @@ class Tail:
         return np.where(np.isnan(given), np.nan, np.where(outside, law, inside))
 
 
+class Spread(NamedTuple):
+    """Each channel's usual range of an error: low (C,), and width (C,) from there to the upper end.
+
+    Channels differ in how well they can be reconstructed. Their errors in usual ranges can be compared with each other,
+    as in Garg et al. 2021 ("Gauss-S"); without that the worst channel is all that the mean over channels shows.
+    """
+
+    low: Floats
+    width: Floats
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> Self:
+        """Return the range between the 1% and 99% quantiles of each column of values (N, C), NaN left out."""
+        given = [column[~np.isnan(column)].astype(np.float64) for column in values.T]
+        edges = np.array([np.quantile(one, [LOW, HIGH]) if len(one) else (0.0, 1.0) for one in given])
+        return cls(edges[:, 0], np.maximum(edges[:, 1] - edges[:, 0], NARROWEST))
+
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (T, C): by how many usual ranges each value lies above the lower end, from 0 to MOST."""
+        return np.clip((values - self.low) / self.width, 0.0, MOST).astype(np.float32)
+
+
 def _sum(evidence: Floats) -> Floats:
     return np.nansum(evidence, axis=0)
 
@@ -89,36 +115,49 @@ class Fusion:
     """Heads brought together by their tails on normal data.
 
     names: the heads'; how: one of FUSIONS; tails: one per head; weights: what each head's evidence is multiplied by;
-    usual: the median of each part, (C,) or (1,) per head, and last that of the squared errors. The error of a
-    reconstruction counts by the square of the share of the variance of normal data that it explains, a choice made on
-    synthetic series and NAB: where that is little, a high error is nothing strange.
+    spreads: each channel's usual range of a head, or None where its channels are not compared; usual: the median of
+    each part, (C,) or (1,) per head, and last that of the squared errors.
+
+    Chosen on invented series and NAB (benchmarks/results/choices.md): the error of a reconstruction counts by the
+    square of the share of the variance of normal data that it explains, since where that is little a high error is
+    nothing strange, and of several channels each in its usual range. A head that looks for a neighbour in all channels
+    at once counts by 1/C: the more channels, the farther is every neighbour.
     """
 
     def __init__(
         self, names: Sequence[str], how: str, tails: Sequence[Tail], weights: Sequence[float],
-        usual: Sequence[Floats],
+        spreads: Sequence[Spread | None], usual: Sequence[Floats],
     ) -> None:  # fmt: skip
         self.names, self.how, self.tails, self.weights = tuple(names), how, tuple(tails), tuple(weights)
-        self.usual = tuple(usual)
+        self.spreads, self.usual = tuple(spreads), tuple(usual)
         self._fuse = choose(FUSIONS, how, "fusion")
 
     @classmethod
-    def fit(cls, heads: Mapping[str, Head], how: str, scored: Sequence[Sequence[Folded]], variance: float) -> Self:
+    def fit(
+        cls, heads: Mapping[str, Head], how: str, scored: Sequence[Sequence[Folded]], variance: float,
+        known: Mapping[str, NDArray[np.float32]],
+    ) -> Self:  # fmt: skip
         """Take the tails of what the heads say of normal series, a list of heads each; DataError if one is silent.
 
-        variance: the mean squared distance of those series' scaled values from the channels' means.
+        variance: the mean squared distance of those series' scaled values from the channels' means. known: for the
+        heads whose channels are compared, their parts (N, C) of windows that they have learned from; the usual ranges
+        are of those and of the series together, so that what is rare but normal is seen.
         """
-        tails, weights = [], []
+        tails, weights, spreads, usual = [], [], [], []
         *each, errors = (np.concatenate([one.values for one in parts]) for parts in zip(*scored, strict=True))
+        channels = errors.shape[1]
         for (name, head), values in zip(heads.items(), each, strict=True):
-            totals = total_score(values)
+            weights.append(_weight(head, values, variance, channels))
+            spread = Spread.of(np.concatenate([known[name], values])) if name in known else None
+            parts = values if spread is None else spread(values)
+            totals = total_score(parts)
             totals = totals[~np.isnan(totals)]
             if not len(totals):
                 raise DataError(f"score head {name} gives no row of the validation part a score. Give more rows.")
             tails.append(Tail(totals))
-            explained = 1 - float(totals.mean()) / variance if variance > 0 else 0.0
-            weights.append(max(LEAST, max(explained, 0.0) ** 2) if head.explains else 1.0)
-        return cls(tuple(heads), how, tails, weights, [_medians(values) for values in (*each, errors)])
+            spreads.append(spread)
+            usual.append(_medians(parts))
+        return cls(tuple(heads), how, tails, weights, spreads, [*usual, _medians(errors)])
 
     def __call__(self, heads: Sequence[Folded]) -> Scored:
         """Return the fused score of a series by what the heads say, and last its errors (see `score_windows`).
@@ -128,23 +167,26 @@ class Fusion:
         should not; a neighbour that is near in one channel may be far in the others.
         """
         *said, error = heads
+        parts = [
+            one.values if spread is None else spread(one.values) for one, spread in zip(said, self.spreads, strict=True)
+        ]
         evidence = np.stack(
             [
-                weight * tail.evidence(total_score(one.values))
-                for weight, tail, one in zip(self.weights, self.tails, said, strict=True)
+                weight * tail.evidence(total_score(one))
+                for weight, tail, one in zip(self.weights, self.tails, parts, strict=True)
             ]
         )
         silent = np.isnan(evidence).all(axis=0)
         total = np.where(silent, np.nan, self._fuse(evidence))
         own = _shares(error.values - self.usual[-1])
         told, surest = own.copy(), np.full(len(total), -np.inf)
-        for one, usual, sure in zip(said, self.usual, evidence, strict=False):
+        for one, usual, sure in zip(parts, self.usual, evidence, strict=False):
             wins = sure > surest  # never where NaN
-            if one.values.shape == own.shape and wins.any():
+            if one.shape == own.shape and wins.any():
                 surest[wins] = sure[wins]
-                told[wins] = _shares(one.values[wins] - usual)
-        parts = (0.5 * (own + told) * total[:, None]).astype(np.float32)
-        return Scored(total, parts, error.coverage, total_score(error.values), evidence)
+                told[wins] = _shares(one[wins] - usual)
+        shares = (0.5 * (own + told) * total[:, None]).astype(np.float32)
+        return Scored(total, shares, error.coverage, total_score(error.values), evidence)
 
     def to_document(self) -> dict[str, Any]:
         """Give what JSON can hold; `tensors` gives the rest."""
@@ -156,10 +198,13 @@ class Fusion:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return each head's scores of normal data, and the usual errors."""
+        """Return each head's scores of normal data, its channels' usual ranges, and the usual errors."""
         found = {
             f"{name}.tail": torch.from_numpy(tail.scores) for name, tail in zip(self.names, self.tails, strict=True)
         }
+        for name, spread in zip(self.names, self.spreads, strict=True):
+            if spread is not None:
+                found |= {f"{name}.low": torch.from_numpy(spread.low), f"{name}.width": torch.from_numpy(spread.width)}
         return found | {f"usual.{number}": torch.from_numpy(one) for number, one in enumerate(self.usual)}
 
     @classmethod
@@ -167,8 +212,25 @@ class Fusion:
         """Read what `to_document` and `tensors` wrote; KeyError where something is missing."""
         names = document["names"]
         tails = [Tail(tensors[f"{name}.tail"].numpy()) for name in names]
+        spreads = [
+            Spread(tensors[f"{name}.low"].numpy(), tensors[f"{name}.width"].numpy())
+            if f"{name}.low" in tensors
+            else None
+            for name in names
+        ]
         usual = [tensors[f"usual.{number}"].numpy() for number in range(len(names) + 1)]
-        return cls(names, document["how"], tails, document["weights"], usual)
+        return cls(names, document["how"], tails, document["weights"], spreads, usual)
+
+
+def _weight(head: Head, values: NDArray[np.float32], variance: float, channels: int) -> float:
+    """Return what a head's evidence is multiplied by, from its parts (N, C) of normal rows."""
+    if head.joint:
+        return 1 / channels
+    if not head.explains:
+        return 1.0
+    left = total_score(values)
+    explained = 1 - float(np.nanmean(left)) / variance if variance > 0 and not np.isnan(left).all() else 0.0
+    return max(LEAST, max(explained, 0.0) ** 2)
 
 
 def _medians(values: NDArray[np.float32]) -> Floats:

@@ -21,13 +21,16 @@ __all__ = [
     "nll",
     "outputs",
     "squared_error",
+    "window_parts",
 ]
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqae.errors import DataError, OptionError
@@ -43,10 +46,12 @@ class Head(ABC):
     """One kind of score.
 
     channelwise: False where it cannot say what each channel adds. explains: whether it is the squared error of a
-    reconstruction, so that the variance it leaves says how much it has understood.
+    reconstruction, so that the variance it leaves says how much it has understood. joint: whether its parts come of a
+    comparison of all channels at once.
     """
 
     channelwise: ClassVar[bool] = True
+    joint: ClassVar[bool] = False
     explains: bool = False
 
     def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:  # noqa: B027  (not every head learns)
@@ -208,6 +213,18 @@ def mean_observed(values: Tensor, observed: Tensor) -> Tensor:
     """Return the mean over the steps of (B, W, C) where observed, (B, 1, C); 0 where nothing was."""
     count = observed.sum(1, keepdim=True)
     return torch.where(observed, values, 0.0).sum(1, keepdim=True) / count.clamp(min=1)
+
+
+def window_parts(
+    model: Autoencoder, windows: WindowSet, index: Tensor, heads: Mapping[str, Head]
+) -> dict[str, NDArray[np.float32]]:
+    """Return each head's parts of the windows `index` (N,), as means over their observed steps: (N, C) by name."""
+    found: dict[str, list[Tensor]] = {name: [] for name in heads}
+    for batch, output in outputs(model, windows, index) if heads else ():
+        for name, head in heads.items():
+            mean = mean_observed(head.parts(model, batch, output).expand_as(batch.x), batch.observed)
+            found[name].append(torch.where(batch.observed.any(1, keepdim=True), mean, torch.nan)[:, 0])
+    return {name: torch.cat(parts).float().cpu().numpy() for name, parts in found.items()}
 
 
 def blocks(windows: WindowSet, index: Tensor) -> Iterator[Batch]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqae.anomaly import settings
 from seqae.anomaly.fusion import Fusion, Scored, combine
-from seqae.anomaly.heads import Head
+from seqae.anomaly.heads import Head, window_parts
 from seqae.anomaly.neighbours import reference_windows
 from seqae.anomaly.scoring import MISSING, Folded, head_of, score_windows
 from seqae.anomaly.thresholds.calibration import Calibration
@@ -33,6 +34,7 @@ class Judge:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.names = settings.head_names(options["scorer"])
         self.heads = [head_of(one) for one in settings.scorers(options["scorer"])]
+        self._known: dict[str, NDArray[np.float32]] = {}
         self.fusion: Fusion | None = None
         """How the heads are made one; None for one alone, and until `compare`."""
         self.calibration: Calibration | None = None
@@ -42,10 +44,13 @@ class Judge:
     def learn(self, model: Autoencoder, windows: WindowSet) -> None:
         """Let every head learn from normal windows, at most some thousands of them."""
         learners = [head for head in self.heads if type(head).learn is not Head.learn]
-        if learners:
+        several = len(self.heads) > 1 and windows.channels > 1  # heads, and channels whose errors are compared
+        compared = {name: head for name, head in zip(self.names, self.heads, strict=True) if several and head.explains}
+        if learners or compared:
             index = reference_windows(windows)
             for head in learners:
                 head.learn(model, windows, index)
+            self._known = window_parts(model, windows, index, compared)
 
     def of(self, name: str) -> Calibration | None:
         """Return the calibration that a series is judged by: its own, or else that of all."""
@@ -54,7 +59,7 @@ class Judge:
     def compare(self, said: Sequence[Sequence[Folded]], how: str, variance: float) -> None:
         """Take the heads' tails from what they say of normal series that none has learned from; see `Fusion.fit`."""
         heads = dict(zip(self.names, self.heads, strict=True))
-        self.fusion = Fusion.fit(heads, how, said, variance) if len(heads) > 1 else None
+        self.fusion = Fusion.fit(heads, how, said, variance, self._known) if len(heads) > 1 else None
 
     def score(self, said: Sequence[Sequence[Folded]], channels: int) -> list[Scored]:
         """Return the scores of each series by what the heads say of it; NotFittedError before they were compared."""

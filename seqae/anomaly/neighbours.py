@@ -19,6 +19,8 @@ from seqae.windows import Batch, WindowSet
 
 REFERENCES = 4096
 """Windows that are kept at most."""
+RIDGE = 1e-2
+"""What is added to the diagonal of the normal equations, which are the identity for a window without holes."""
 _DISTANCES = 1 << 24
 """Distances that are held at a time."""
 
@@ -59,8 +61,10 @@ class NearestWindow(Head):
     """The mean squared difference from the k nearest of the normal windows, by channel.
 
     Nearest over all channels and steps together. centred: every channel of a window without its mean, so that only the
-    shape counts and not the level. A missing value differs from none.
+    shape counts and not the level. Windows with holes are compared, and centred, where both have a value.
     """
+
+    joint = True
 
     def __init__(self, k: int = 1, *, centred: bool = False) -> None:
         self.k, self.centred = k, centred
@@ -86,9 +90,13 @@ class NearestWindow(Head):
         known, seen, size = self._known
         x = self._level(batch.x, batch.observed)
         total = torch.zeros(len(x), 1, x.shape[2], device=x.device)
-        found = nearest(known.flatten(1), x.flatten(1), self.k, size=size)
+        whole = bool(seen.all()) & batch.observed.all(2).all(1)
+        found = torch.empty(len(x), min(self.k, len(known)), dtype=torch.long, device=x.device)
+        found[whole] = nearest(known.flatten(1), x[whole].flatten(1), self.k, size=size)
+        found[~whole] = _nearest_seen(known, seen, x[~whole], batch.observed[~whole], self.k, self.centred)
         for one in found.T:
-            total += mean_observed((x - known[one]) ** 2, batch.observed & seen[one])
+            both = batch.observed & seen[one]
+            total += mean_observed(self._level(x - known[one], both) ** 2, both)
         return total / found.shape[1]
 
     def _level(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -100,6 +108,27 @@ class NearestWindow(Head):
     def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         self._rows, self._starts = state["rows"].to(device), state["starts"].to(device)
         self._known = None
+
+
+def _nearest_seen(known: Tensor, seen: Tensor, x: Tensor, observed: Tensor, k: int, centred: bool) -> Tensor:
+    """Return the places (B, k) of the k of known (M, W, C) nearest to each of x (B, W, C), by what both have.
+
+    By the mean squared difference where seen (M, W, C) and observed (B, W, C) both hold; known and x are 0 elsewhere.
+    centred: after each channel's mean difference is taken off.
+    """
+    s, size = seen.to(known.dtype), known.square()
+    found = []
+    for block, mask in zip(x.split(64), observed.split(64), strict=True):
+        o = mask.to(known.dtype)
+        count = o.flatten(1) @ s.flatten(1).T
+        total = o.flatten(1) @ size.flatten(1).T - 2 * block.flatten(1) @ known.flatten(1).T
+        total += block.square().flatten(1) @ s.flatten(1).T
+        for c in range(known.shape[2]) if centred else ():
+            off = block[..., c] @ s[..., c].T - o[..., c] @ known[..., c].T
+            total -= off.square() / (o[..., c] @ s[..., c].T).clamp(min=1)
+        mean = torch.where(count > 0, total / count.clamp(min=1), torch.inf)
+        found.append(mean.topk(min(k, len(known)), largest=False).indices)
+    return torch.cat(found) if found else torch.empty(0, min(k, len(known)), dtype=torch.long, device=x.device)
 
 
 class NearestLatent(Head):
@@ -136,12 +165,13 @@ class WindowPCA(Head):
     """The mean squared error of the best linear autoencoder of whole windows, by channel: what a network has to beat.
 
     Windows (W · C numbers) are projected onto the principal components that hold `share` of the variance of at most
-    `most` normal windows, and back. What is missing counts as the channel's mean, and not in the error.
+    `most` normal windows, and back. In those a missing value counts as the channel's mean; a window with holes is
+    projected by its observed values, by least squares with a little shrinkage (RIDGE), and its error is theirs.
     """
 
     explains = True
 
-    def __init__(self, share: float = 0.95, most: int = 2048) -> None:
+    def __init__(self, share: float = 0.99, most: int = 2048) -> None:
         self.share, self.most = share, most
         self._mean, self._basis = torch.empty(0), torch.empty(0)
 
@@ -155,7 +185,13 @@ class WindowPCA(Head):
 
     def parts(self, model: Autoencoder, batch: Batch, output: Output) -> Tensor:
         off = torch.where(batch.observed.flatten(1), batch.x.flatten(1) - self._mean, 0.0)
-        left = off - (off @ self._basis.T) @ self._basis
+        place = off @ self._basis.T
+        observed = batch.observed.flatten(1)
+        for some in (~observed.all(1)).nonzero()[:, 0].split(64):
+            basis = self._basis * observed[some, None]  # (b, K, W · C)
+            gram = basis @ self._basis.T + RIDGE * torch.eye(len(self._basis), device=off.device)
+            place[some] = torch.linalg.solve(gram, place[some])
+        left = off - place @ self._basis
         return mean_observed(left.view_as(batch.x) ** 2, batch.observed)
 
     def state(self) -> dict[str, Tensor]:
