@@ -124,6 +124,8 @@ class RecurrentDecoder(Decoder):
         parts = [z.expand(steps, *z.shape)] if self.wiring.latent else []
         if condition is not None:
             parts.append(condition.transpose(0, 1))
+        if len(parts) == 1:  # an expanded latent stays one: the recurrence multiplies it once for all steps
+            return parts[0]
         return torch.cat(parts, dim=-1) if parts else z.new_zeros(steps, len(z), 0)
 
     def _fed_back(self, truth: Tensor | None, forced: Tensor | None) -> Feedback | None:

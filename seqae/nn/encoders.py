@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqae.errors import choose
-from seqae.nn.recurrence import CELLS
+from seqae.nn.recurrence import CELLS, last
 
 
 class Encoder(nn.Module, ABC):
@@ -37,14 +37,14 @@ class RecurrentEncoder(Encoder):
         super().__init__()
         self.features = hidden * (2 if bidirectional else 1)
         self.directions = 2 if bidirectional else 1
-        self.rnn = choose(CELLS, cell, "cell").library(
-            2 * channels + condition, hidden, num_layers=layers, bidirectional=bidirectional
-        )
+        self.cell = choose(CELLS, cell, "cell")
+        self.rnn = self.cell.library(2 * channels + condition, hidden, num_layers=layers, bidirectional=bidirectional)
 
     def forward(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> Tensor:
         parts = [x, observed.to(x.dtype)] + ([] if condition is None else [condition])
         inputs = torch.cat(parts, dim=-1).transpose(0, 1)  # (T, B, 2C + K)
-        ragged = None if lengths is None else pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False)
-        _, state = self.rnn(inputs if ragged is None else ragged)
+        if lengths is None:
+            return last(self.cell, self.rnn, inputs)
+        _, state = self.rnn(pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False))
         hidden = state[0] if isinstance(state, tuple) else state  # (layers · directions, B, H)
         return torch.cat(tuple(hidden[-self.directions :]), dim=-1)

@@ -10,21 +10,25 @@ A GRU's r and z gates merge likewise; its candidate does not, because r multipli
 
     n = tanh(V_n u + W_on (F h + f) + b_in + r ⊙ (W_hn h + b_hn))
 
-Deeper decoders, and those that are partly fed the truth (teacher forcing), go step by step.
+Deeper decoders, and those that are partly fed the truth (teacher forcing), go step by step. Float32 on the CPU goes
+through the kernels of compiled.py, what does not fit them through the library's, or operator by operator.
 Everything is time-first: u: (T, B, I), hidden states: (T, B, H).
 """
 
 from __future__ import annotations
 
-__all__ = ["CELLS", "Cell", "Feedback", "run"]
+__all__ = ["CELLS", "Cell", "Feedback", "last", "run"]
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from seqae.nn import compiled
 
 State = tuple[Tensor, ...]  # one (L, B, H) tensor for a GRU; hidden and cell for an LSTM
 
@@ -49,6 +53,7 @@ class Cell:
     library: Callable[..., nn.RNNBase]  # (inputs, hidden, num_layers=, bidirectional=)
     states: int
     step: Callable[..., State]  # (input, state, weights) -> state, one layer, one step
+    compiled: Callable[..., tuple[Tensor, ...]]  # (inputs, state, steps, weights) -> hidden states, last state
     collapsed: Callable[[nn.RNNBase, Tensor, State, Feedback], Tensor]  # the whole closed loop of one layer
 
 
@@ -58,10 +63,45 @@ def run(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
     `rnn` holds the weights; with feedback its input is [u; o], without it is u.
     """
     if feedback is None:
+        weights = rnn.all_weights
+        if compiled.fits(inputs, *state, *chain(*weights)):
+            return _layers(cell, weights, inputs, state)[0][0]
         return rnn(inputs, state[0] if cell.states == 1 else state)[0]
     if rnn.num_layers == 1 and feedback.forced is None:
         return cell.collapsed(rnn, inputs, state, feedback)
     return _stepwise(cell, rnn, inputs, state, feedback)
+
+
+def last(cell: Cell, rnn: nn.RNNBase, inputs: Tensor) -> Tensor:
+    """Return the top layer's last hidden state (B, H), or both directions' (B, 2H), started from zeros."""
+    weights = rnn.all_weights
+    if compiled.fits(inputs, *chain(*weights)):
+        zeros = inputs.new_zeros(len(weights), inputs.shape[1], rnn.hidden_size)
+        top = _layers(cell, weights, inputs, (zeros,) * cell.states, 2 if rnn.bidirectional else 1)
+        return torch.cat([state for _, state, *_ in top], dim=-1)
+    _, state = rnn(inputs)
+    hidden = state[0] if isinstance(state, tuple) else state  # (layers · directions, B, H)
+    return torch.cat(tuple(hidden[-2 if rnn.bidirectional else -1 :]), dim=-1)
+
+
+def _layers(
+    cell: Cell, weights: Sequence[Sequence[Tensor]], inputs: Tensor, state: State, directions: int = 1
+) -> list[tuple[Tensor, ...]]:
+    """Return each direction's hidden states (T, B, H), in its own order of steps, and last state of the top layer."""
+    below = _once(inputs)
+    for low in range(0, len(weights), directions):
+        found = [
+            cell.compiled(below.flip(0) if k > low else below, [part[k] for part in state], len(inputs), *weights[k])
+            for k in range(low, low + directions)
+        ]
+        if low + directions < len(weights):
+            below = found[0][0] if directions == 1 else torch.cat([found[0][0], found[1][0].flip(0)], dim=-1)
+    return found
+
+
+def _once(inputs: Tensor) -> Tensor:
+    """Return (1, B, I) of inputs that are one step's, expanded."""
+    return inputs if inputs.stride(0) else inputs[:1]
 
 
 def _stepwise(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
@@ -92,10 +132,14 @@ def _collapse(rnn: nn.RNNBase, feedback: Feedback, width: int) -> tuple[Tensor, 
 
 def _lstm_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
     weight, hidden_weight, recurrent, bias, hidden_bias = _collapse(rnn, feedback, inputs.shape[-1])
+    merged = hidden_weight + recurrent
+    if compiled.fits(inputs, *state, weight, merged, bias):
+        parts = [part[0] for part in state]
+        return _lstm_compiled(_once(inputs), parts, len(inputs), weight, merged, bias, hidden_bias)[0]
     if inputs.shape[-1] == 0:  # the fused kernel wants at least one input
         inputs = inputs.new_zeros(*inputs.shape[:-1], 1)
         weight = weight.new_zeros(weight.shape[0], 1)
-    parameters = [weight, hidden_weight + recurrent, bias, hidden_bias]
+    parameters = [weight, merged, bias, hidden_bias]
     with warnings.catch_warnings():
         # cuDNN compacts the merged weights at every call; there is no earlier moment at which they exist.
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
@@ -104,19 +148,20 @@ def _lstm_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
 
 def _gru_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback) -> Tensor:
     weight, hidden_weight, recurrent, bias, hidden_bias = _collapse(rnn, feedback, inputs.shape[-1])
-    h, size = state[0][0], rnn.hidden_size
-    # One product a step gives, side by side: r and z whole, the candidate's gated and its ungated part.
-    merged = torch.cat(
-        [hidden_weight[: 2 * size] + recurrent[: 2 * size], hidden_weight[2 * size :], recurrent[2 * size :]]
-    )
-    ungated = torch.cat([bias[: 2 * size] + hidden_bias[: 2 * size], bias[2 * size :]])
-    driven = (inputs @ weight.T + ungated).unbind(0)  # T × (B, 3H)
-    candidate_bias, transposed, outputs = hidden_bias[2 * size :], merged.T, []
-    for given in driven:
+    h, size, two = state[0][0], rnn.hidden_size, 2 * rnn.hidden_size
+    # One product a step gives, side by side: the candidate's ungated part, r and z whole, and its gated part.
+    merged = torch.cat([recurrent[two:], hidden_weight[:two] + recurrent[:two], hidden_weight[two:]])
+    driving = torch.cat([weight[two:], weight[:two]])
+    given = torch.cat([bias[two:], bias[:two] + hidden_bias[:two], hidden_bias[two:]])
+    if compiled.fits(inputs, h, driving, merged, given):
+        return compiled.gru(_once(inputs), driving, merged, given, [h], len(inputs))[0]
+    driven = (inputs @ driving.T + given[:-size]).unbind(0)  # T × (B, 3H)
+    candidate_bias, transposed, outputs = given[-size:], merged.T, []
+    for entering in driven:
         product = h @ transposed
-        r, z = torch.sigmoid(given[:, : 2 * size] + product[:, : 2 * size]).chunk(2, dim=-1)
-        gated, free = product[:, 2 * size :].chunk(2, dim=-1)
-        n = torch.tanh(given[:, 2 * size :] + free + r * (gated + candidate_bias))
+        free, both, gated = product.split([size, two, size], dim=-1)
+        r, z = torch.sigmoid(entering[:, size:] + both).chunk(2, dim=-1)
+        n = torch.tanh(entering[:, :size] + free + r * (gated + candidate_bias))
         h = n + z * (h - n)
         outputs.append(h)
     return torch.stack(outputs)
@@ -130,7 +175,23 @@ def _gru_step(below: Tensor, state: State, weights: Sequence[Tensor]) -> State:
     return (torch.gru_cell(below, state[0], *weights),)
 
 
+def _lstm_compiled(
+    inputs: Tensor, state: Sequence[Tensor], steps: int,
+    weight: Tensor, hidden_weight: Tensor, bias: Tensor, hidden_bias: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    return compiled.lstm(inputs, weight, hidden_weight, bias + hidden_bias, state, steps)
+
+
+def _gru_compiled(
+    inputs: Tensor, state: Sequence[Tensor], steps: int,
+    weight: Tensor, hidden_weight: Tensor, bias: Tensor, hidden_bias: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    two = 2 * state[0].shape[-1]  # the library has r, z, n; the kernel n, r, z, q
+    weight, both = torch.cat([weight[two:], weight[:two]]), bias[:two] + hidden_bias[:two]
+    return compiled.gru(inputs, weight, hidden_weight, torch.cat([bias[two:], both, hidden_bias[two:]]), state, steps)
+
+
 CELLS: dict[str, Cell] = {
-    "gru": Cell(nn.GRU, 1, _gru_step, _gru_collapsed),
-    "lstm": Cell(nn.LSTM, 2, _lstm_step, _lstm_collapsed),
+    "gru": Cell(nn.GRU, 1, _gru_step, _gru_compiled, _gru_collapsed),
+    "lstm": Cell(nn.LSTM, 2, _lstm_step, _lstm_compiled, _lstm_collapsed),
 }
