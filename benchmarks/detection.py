@@ -14,16 +14,12 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import multiprocessing
-import os
 import shlex
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +29,7 @@ import numpy as np
 import peers
 import standings
 import torch
+from jobs import append, read_cache, work
 from numpy.typing import NDArray
 
 import seqae
@@ -45,7 +42,6 @@ DEFAULT: dict[str, Any] = {}
 OURS: dict[str, dict[str, Any]] = {"seqae": DEFAULT}
 ALPHA = 0.01
 RESULTS = Path(__file__).parent / "results"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class Outcome(NamedTuple):
@@ -213,25 +209,7 @@ def source() -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
-# ---- cache ----
-
-
-def read_cache(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of the cache; one that was cut off by an interruption is left out, and said so."""
-    found = []
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            print(f"{path}, line {number} is no JSON: left out, its run is done again", file=sys.stderr)
-    return found
-
-
-def append(path: Path, line: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
-    with path.open("a") as file:
-        file.write(("" if whole else "\n") + json.dumps(line) + "\n")
+# ---- the command ----
 
 
 def wanted(chosen: argparse.Namespace, methods: list[str]) -> Iterator[Job]:
@@ -252,45 +230,13 @@ def remaining(jobs: Iterator[Job], cached: list[dict[str, Any]], again: bool) ->
     return [job for job in jobs if (*job[:3], made_with(job.method, job.max_time)) not in done]
 
 
-def work(
-    jobs: list[Job],
-    workers: int,
-    keep: Callable[[dict[str, Any]], None],
-    run_one: Callable[[Job], dict[str, Any]] = record,
-) -> None:
-    """Run jobs in processes of one thread each, and hand over each line as it comes.
-
-    Where a process dies (of too little memory, say), the jobs that were in work are run alone, and one that dies again
-    has failed.
-    """
-    for name in THREADS:
-        os.environ[name] = "1"
-    left = dict.fromkeys(jobs)
-
-    def done(job: Job, line: dict[str, Any]) -> None:
-        del left[job]
-        keep(line)
-        said = line["failure"] or f"VUS-PR {line['vus_pr']:.3f}"
-        place = f"{len(jobs) - len(left)}/{len(jobs)} {line['case']}, {line['method']}, seed {line['seed']}"
-        print(f"{place}: {said}, {line['seconds']:.1f} s", file=sys.stderr)
-
-    while left:
-        try:
-            with pool_of(workers) as pool:
-                running = {pool.submit(run_one, job): job for job in left}
-                for future in as_completed(running):
-                    done(running[future], future.result())
-        except BrokenProcessPool:
-            for job in list(left)[:workers]:
-                try:
-                    with pool_of(1) as pool:
-                        done(job, pool.submit(run_one, job).result())
-                except BrokenProcessPool:
-                    done(job, about(job) | {"failure": "the process died", "seconds": 0.0})
+def died(job: Job) -> dict[str, Any]:
+    return about(job) | {"failure": "the process died", "seconds": 0.0}
 
 
-def pool_of(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+def told(line: dict[str, Any]) -> str:
+    said = line["failure"] or f"VUS-PR {line['vus_pr']:.3f}"
+    return f"{line['case']}, {line['method']}, seed {line['seed']}: {said}, {line['seconds']:.1f} s"
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -330,7 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     if not chosen.table:
         jobs = remaining(wanted(chosen, selected(methods, chosen.methods)), read_cache(chosen.cache), chosen.again)
-        work(jobs, chosen.workers, functools.partial(append, chosen.cache))
+        work(jobs, chosen.workers, record, functools.partial(append, chosen.cache), died, told)
     current = {method: made_with(method, chosen.max_time) for method in methods}
     lines = [
         line for line in read_cache(chosen.cache) if line["made_with"] == current.get(line["method"], line["made_with"])

@@ -34,7 +34,8 @@ class Judge:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.names = settings.head_names(options["scorer"])
         self.heads = [head_of(one) for one in settings.scorers(options["scorer"])]
-        self._known: dict[str, NDArray[np.float32]] = {}
+        self.known: dict[str, NDArray[np.float32]] = {}
+        """For the heads whose channels are compared, their parts of windows that they learned from; until `compare`."""
         self.fusion: Fusion | None = None
         """How the heads are made one; None for one alone, and until `compare`."""
         self.calibration: Calibration | None = None
@@ -50,7 +51,7 @@ class Judge:
             index = reference_windows(windows)
             for head in learners:
                 head.learn(model, windows, index)
-            self._known = window_parts(model, windows, index, compared)
+            self.known = window_parts(model, windows, index, compared)
 
     def of(self, name: str) -> Calibration | None:
         """Return the calibration that a series is judged by: its own, or else that of all."""
@@ -59,7 +60,7 @@ class Judge:
     def compare(self, said: Sequence[Sequence[Folded]], how: str, variance: float) -> None:
         """Take the heads' tails from what they say of normal series that none has learned from; see `Fusion.fit`."""
         heads = dict(zip(self.names, self.heads, strict=True))
-        self.fusion = Fusion.fit(heads, how, said, variance, self._known) if len(heads) > 1 else None
+        self.fusion = Fusion.fit(heads, how, said, variance, self.known) if len(heads) > 1 else None
 
     def score(self, said: Sequence[Sequence[Folded]], channels: int) -> list[Scored]:
         """Return the scores of each series by what the heads say of it; NotFittedError before they were compared."""
