@@ -17,7 +17,7 @@ from seqae.anomaly.fleets.fleet import FleetDetection
 from seqae.cli.command import COMMON, CONFIG, INTERRUPTED, Command, Session, option
 from seqae.cli.fleet import EACH, SUMMARY, check_each, interrupted, model_for, new_judge, say_attention, told, train
 from seqae.cli.options import DATA, ELNINO, JSON, NETWORK, READING, SCORING, TRAINING
-from seqae.cli.output import check_output, stamps, write_table
+from seqae.cli.output import check_inputs, check_output, stamps, write_table
 from seqae.cli.plot import check_picture, chosen_series, draw
 from seqae.cli.reading import name_of, read_from
 from seqae.cli.tables import event_rows, given_rows
@@ -34,7 +34,7 @@ FILE = click.Path(path_type=Path)
     without_data=ELNINO | {"calibration": 0.3},
     examples=(
         "seqae detect pump.csv --epochs 5 -o events.csv --scores scores.csv --plot pump.png",
-        "seqae detect --train-until 1990-12 --epochs 20 --json",
+        "seqae detect --train-until 1996-12 --epochs 20 --json",
     ),
 )
 @DATA
@@ -82,6 +82,7 @@ def command(
     exclude --train-fraction 0.7 --calibration 0.3 where not given otherwise.
     """
     session = ctx.ensure_object(Session)
+    check_inputs(data)
     check_output(output, data)
     check_output(scores, data, output)
     check_each(settings)

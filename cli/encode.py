@@ -11,7 +11,7 @@ import click
 
 from seqae.cli.command import COMMON, CONFIG, Command, Session
 from seqae.cli.options import DATA, JSON, MODEL, REREADING, RUNNING, table_output
-from seqae.cli.output import check_output, write_table
+from seqae.cli.output import check_inputs, check_output, write_table
 from seqae.cli.reading import load, reread
 from seqae.cli.tables import stacked
 
@@ -41,8 +41,9 @@ def command(
     MODEL is a model file or the folder of a run. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
     A row has the start and end of its window and the mean of q(z | x) in z0, z1, ...: nothing is sampled.
     """
-    check_output(output, data, model)
     detector = load(model, settings["device"])
+    check_inputs(data)
+    check_output(output, data, model)
     latents = stacked(detector.encode(reread(session, detector, data, settings), batch_size=settings["batch_size"]))
     write_table(latents, output, as_json=as_json)
     session.say(f"{len(latents)} windows encoded.")

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.metrics.evaluation import evaluate
-from seqae.anomaly.metrics.labels import LABEL_NAMES, marks_of, read_labels
+from seqae.anomaly.metrics.labels import LABEL_NAMES, IntervalLabels, marks_of, read_events, read_labels
 from seqae.anomaly.metrics.rows import ROW, Table, read_parts, read_rows
 from seqae.anomaly.metrics.segments import Flags, Floats
 from seqae.anomaly.metrics.vus import FALLBACK, VARIANT, vus_window
 from seqae.cli.command import COMMON, CONFIG, Command, Session, option
 from seqae.cli.options import JSON, table_output
-from seqae.cli.output import check_output, write_table
+from seqae.cli.output import check_inputs, check_output, write_table
 from seqae.errors import DataError, OptionError
 from seqae.timeaxis import TIME_UNITS
 
@@ -61,6 +61,11 @@ TITLES = {
     "--label-column", metavar="NAME", help="The column of labels.", show_default=f"{', '.join(LABEL_NAMES[:4])}, ..."
 )
 @option("--key", metavar="NAME", help="The entry of a JSON file, such as realTweets/Twitter_volume_AAPL.csv.")
+@option(
+    "--events",
+    metavar="FILE",
+    help="The events that seqae score listed (--events), CSV or .jsonl: measure these, not runs of flagged rows.",
+)
 @option("--data", metavar="FILE", help="The scored table, for the energy.", show_default="numbers beside the labels")
 @option("--id", metavar="NAME", help="The column that says which series a row belongs to.", show_default=SERIES)
 @option("--score-column", metavar="NAME", default="score", help="The column of scores.")
@@ -81,6 +86,7 @@ def command(
     scores: str,
     labels: str,
     data: str | None,
+    events: str | None,
     output: Path | None,
     as_json: bool,
     **settings: Any,
@@ -91,8 +97,14 @@ def command(
     or by row number, from 0. They are a column of 0 and 1 in a table; or intervals, both ends included, in a table with
     the columns start and end or in NAB's JSON. Beside each figure stands that of a random score (the mean of 10) and,
     where the scored values are known, that of their smoothed energy: a score that beats neither has found nothing.
+
+    Events are runs of flagged rows (is_anomaly), or with --events those that seqae score listed, which are narrower:
+    narrowed to the rows that are off, and several in a run where several are. VUS has margins around the labels, as
+    wide as one period of the values; where those are not known it is that of the scores, so that two models may
+    differ in it: compare them with --data, or with the same --window.
     """
-    check_output(output, scores, labels, data)
+    check_inputs(scores, labels, data, events)
+    check_output(output, scores, labels, data, events)
     if settings["no_time"] and settings["time"]:
         raise click.UsageError("--time and --no-time contradict each other. Give one of them.")
     tables = _scores(scores, settings)
@@ -105,6 +117,7 @@ def command(
     }
     where: dict[str, Any] = {"series": several, "id": settings["id"] or SERIES}
     marks = read_labels(labels, column=settings["label_column"], key=settings["key"], **where, **axis)
+    listed = {} if events is None else read_events(events, series=several, id=where["id"])
     parts = {} if data is None else read_parts(data, **where)
     results = {}
     for name, table in tables.items():
@@ -117,11 +130,13 @@ def command(
             values = None if values is None else values[own.rows_at(table.axis)]
         else:
             raise DataError(f"{Path(data).name} has no row for the series {name!r}. Leave out --data, or correct it.")
-        results[name] = _measure(session, name or table.name, table, known, values, settings)
+        results[name] = _measure(name or table.name, table, known, values, listed.get(name), settings)
     rows = _rows(results)
     if output is None and not as_json:
         click.echo(_text(rows))
         return
+    if as_json:
+        session.say(_margins(rows))
     write_table(rows, output, as_json=as_json)
     if output is not None:
         session.say(_text(rows))
@@ -153,8 +168,9 @@ def _table(frame: pd.DataFrame, shown: str, column: str) -> Table:
 
 
 def _measure(
-    session: Session, name: str, table: Table, marks: Flags, values: Floats | None, settings: Mapping[str, Any]
-) -> pd.DataFrame:
+    name: str, table: Table, marks: Flags, values: Floats | None, events: IntervalLabels | None,
+    settings: Mapping[str, Any],
+) -> pd.DataFrame:  # fmt: skip
     """Return the metrics of one series, within the rows that are asked for."""
     column, window, start, stop = (settings[key] for key in ("score_column", "window", "from_row", "to_row"))
     try:
@@ -166,21 +182,29 @@ def _measure(
         raise OptionError(
             f"{name} has {len(scores)} rows, and none from {start} to {stop}. Correct --from-row, --to-row."
         )
+    origin = "option"
     if window is None:
         finite = scores[~np.isnan(scores)]
+        origin = "values" if values is not None else "scores"
         window = vus_window(values if values is not None else finite if len(finite) else scores)
-        source = "the values" if values is not None else "the scores"
-        period = f"the period of {source}" if window != FALLBACK else f"taken where {source} show no period"
-        session.say(f"{name}: margins of VUS up to {window} rows, {period}.")
-    flags = marks_of(table.frame[FLAGS], table.name)[asked] if FLAGS in table.frame.columns else None
-    return evaluate(
+    flags, spans, told = None, None, "none"
+    if events is not None:
+        low, high, _ = asked.indices(len(scores))
+        spans = events.rows_on(table.axis).clip(low, high) - low
+        spans = spans[spans[:, 0] < spans[:, 1]]
+        told = events.name
+    elif FLAGS in table.frame.columns:
+        flags, told = marks_of(table.frame[FLAGS], table.name)[asked], FLAGS
+    found = evaluate(
         scores[asked],
         marks[asked],
         flags=flags,
+        events=spans,
         values=None if values is None else values[asked],
         window=window,
         seed=settings["seed"],
     )
+    return found.assign(window_from=origin, events_from=told)
 
 
 def _rows(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -201,13 +225,14 @@ def _rows(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     means = by_method[metrics].mean().join(by_method[counted].sum()).reset_index()
     defined = by_method["vus_pr"].count().to_numpy()
     note = [f"of {len(results)} series, {count} with a VUS" for count in defined]
-    return pd.concat([rows, means.assign(series=MEAN, vus_variant=VARIANT, note=note)], ignore_index=True)
+    means = means.assign(series=MEAN, vus_variant=VARIANT, note=note, events_from=rows["events_from"].iloc[0])
+    return pd.concat([rows, means], ignore_index=True)
 
 
 def _text(rows: pd.DataFrame) -> str:
     """Return the results for reading: the methods side by side; of several series a line each, then their mean."""
     if SERIES not in rows.columns:
-        return _side_by_side(rows)
+        return _side_by_side(rows, _margins(rows))
     lines = [f"{TITLES['vus_pr']} of each series"]
     methods = list(dict.fromkeys(rows["method"]))
     wide = max(map(len, rows[SERIES]))
@@ -216,10 +241,26 @@ def _text(rows: pd.DataFrame) -> str:
         of = part.set_index("method")
         shown = [_number(of["vus_pr"].get(method, np.nan)) for method in methods]
         lines.append(" ".join([f"{name!s:<{wide}}", *shown, f"{of['anomalies'].iloc[0]:>11}"]))
-    return "\n".join([*lines, "", "mean over the series, where defined", _side_by_side(rows[rows[SERIES] == MEAN])])
+    mean = _side_by_side(rows[rows[SERIES] == MEAN], _margins(rows))
+    return "\n".join([*lines, "", "mean over the series, where defined", mean])
 
 
-def _side_by_side(rows: pd.DataFrame) -> str:
+def _margins(rows: pd.DataFrame) -> str:
+    """Say how wide the margins of VUS were, why, and whether others' scores would have had the same."""
+    own = rows[(rows["method"] == "score") & rows["window_from"].notna()]
+    least, most = int(own["window"].min()), int(own["window"].max())
+    wide = f"{least} rows" if least == most else f"{least} to {most} rows, each series its own"
+    origin = own["window_from"].iloc[0]
+    if origin == "option":
+        return f"margins of VUS up to {wide}, as given."
+    period = f"the period of the {origin}" if most != FALLBACK else f"taken where the {origin} show no period"
+    cure = (
+        "" if origin == "values" else "; to compare other scores with these, give --data, or the same --window to all"
+    )
+    return f"margins of VUS up to {wide}, {period}{cure}."
+
+
+def _side_by_side(rows: pd.DataFrame, margins: str) -> str:
     of = rows.set_index("method")
     own = of.loc["score"]
     left_out = f"; {own['unscored']:.0f} without a score left out" if own["unscored"] else ""
@@ -229,6 +270,12 @@ def _side_by_side(rows: pd.DataFrame) -> str:
     for name, title in TITLES.items():
         if name in of.columns:
             lines.append(" ".join([f"{title:<{wide}}", *map(_number, of[name])]))
+    lines.append(margins)
+    source = own["events_from"]
+    if source == FLAGS:
+        lines.append("events: runs of flagged rows (is_anomaly); --events measures those that seqae score lists.")
+    elif source != "none":
+        lines.append(f"events: those listed in {source}, and their rows, in place of is_anomaly.")
     alike = of["note"].nunique() == 1
     notes = dict.fromkeys(note if alike else f"{method}: {note}" for method, note in of["note"].items() if note)
     return "\n".join([*lines, *notes])

@@ -46,6 +46,10 @@ from seqae.series import Panel, Series, as_panel
 SHOWN = 10
 """Series that are shown on stderr."""
 PRINTED = ("series", "ongoing", "severity", "events", "peak", "last_end", "channels", "flagged_share", "expected_share")
+UNJUDGED = ("series", "score", "peak", "channels", "scored", "note")
+"""What is shown of series that no threshold has judged."""
+NOTE = 60
+"""Characters of a note that are shown."""
 
 EACH = Group(
     option("--each", is_flag=True, help="Train a small model for each series, not one for all.", section="Training"),
@@ -184,16 +188,15 @@ def found_by(
     elif judge.calibrations and any(value is not None for value in chosen.values()):
         judge.calibrate(**chosen)
     running = {"batch_size": settings["batch_size"], "progress": session.progress}
-    if judge.calibrations:
-        found = judge.detect(given, merge=settings["merge"], min_length=settings["min_length"], **running)
-        return _with_drift(judge, found, given)
-    warnings.warn(
-        "these models were trained with --calibration 0 and have no threshold: nothing is flagged. Give normal data "
-        "with --calibrate.",
-        SeqaeWarning,
-        stacklevel=2,
-    )
-    return FleetDetection(judge.score(given, **running), reading.NO_EVENTS.assign(series=[]), {}, {}, (), {})
+    if not judge.calibrations:
+        warnings.warn(
+            "these models were trained with --calibration 0 and have no threshold: nothing is flagged. Give normal "
+            "data with --calibrate.",
+            SeqaeWarning,
+            stacklevel=2,
+        )
+    found = judge.detect(given, merge=settings["merge"], min_length=settings["min_length"], **running)
+    return _with_drift(judge, found, given)
 
 
 def _with_drift(judge: Fleet, found: FleetDetection, given: Series | Panel) -> FleetDetection:
@@ -243,6 +246,15 @@ def say_attention(
 
 def _readable(summary: pd.DataFrame) -> Iterator[str]:
     """Yield the first lines of a summary as aligned text, and how many more there are."""
+    if summary["expected_share"].isna().all():
+        shown = summary[list(UNJUDGED)].head(SHOWN)
+        short = [note if len(note) <= NOTE else note[: NOTE - 3] + "..." for note in shown["note"]]
+        peaks, scores = _times(shown["peak"]), [_number(value) for value in shown["score"]]
+        shown = shown.assign(peak=peaks, score=scores, note=short, scored=[f"{share:.0%}" for share in shown["scored"]])
+        yield from shown.to_string(index=False).splitlines()
+        if len(summary) > SHOWN:
+            yield f"and {len(summary) - SHOWN} more series"
+        return
     shown = summary[list(PRINTED)].head(SHOWN)
     unscored = (summary["scored"] == 0).head(SHOWN)
     shown = shown.assign(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 __all__ = [
     "RUN_FILES",
+    "check_inputs",
     "check_output",
     "fresh_run_folder",
+    "is_midnight",
     "replaced",
+    "stamp_text",
     "stamps",
     "table_writer",
     "to_json",
@@ -29,9 +32,16 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.fleets.folder import INDEX, MODELS
-from seqae.errors import OptionError, UserError
+from seqae.errors import DataError, OptionError, UserError
 
 RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", INDEX, MODELS, "config.toml")
+
+
+def check_inputs(*paths: Path | str | None) -> None:
+    """Refuse an input that is not there, which is to be said before anything about an output; None and - are given."""
+    for path in paths:
+        if path is not None and str(path) != "-" and not Path(path).exists():
+            raise DataError(f"There is no file {path}. Check the path.")
 
 
 def check_output(path: Path | None, *others: Path | str | None) -> None:
@@ -157,6 +167,18 @@ def stamps(column: Any, *, daily: bool | None = None) -> pd.Index:
     if _is_daily(index) if daily is None else daily:
         return index.strftime("%Y-%m-%d")
     return pd.Index([stamp.isoformat() if not pd.isna(stamp) else "" for stamp in index])
+
+
+def stamp_text(stamp: Any, *, daily: bool) -> Any:
+    """Return one stamp as `stamps` writes it, with `daily` as a date alone at midnight; anything else as it is."""
+    if not isinstance(stamp, pd.Timestamp):
+        return stamp
+    return stamp.strftime("%Y-%m-%d") if daily and is_midnight(stamp) else stamp.isoformat()
+
+
+def is_midnight(stamp: Any) -> bool:
+    """Tell whether a stamp is a midnight without a zone, so that its date alone says all."""
+    return isinstance(stamp, pd.Timestamp) and stamp.tz is None and stamp == stamp.normalize()
 
 
 def to_json(value: Any) -> str:

@@ -11,13 +11,14 @@ import click
 import pandas as pd
 
 from seqae.anomaly.detector import Detection, Detector
+from seqae.anomaly.fleets.folder import listed
 from seqae.cli.command import COMMON, CONFIG, Command, Session, option
 from seqae.cli.options import DATA, LEVEL, MODEL, RELIMIT, REREADING, RUNNING
-from seqae.cli.output import check_output, replaced
+from seqae.cli.output import check_inputs, check_output, replaced
 from seqae.cli.reading import found_by, load, reread
 from seqae.errors import OptionError
 from seqae.report.figures import figure_series
-from seqae.series import Panel, Series
+from seqae.series import Panel, Series, as_panel
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -61,8 +62,9 @@ def command(
     MODEL is a model file or the folder of a run. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
     Events are shaded and numbered as in the tables of the other commands.
     """
-    check_picture(output, data, model)
     detector = load(model, settings["device"])
+    check_inputs(data, settings["calibrate"])
+    check_picture(output, data, model)
     series = chosen_series(reread(session, detector, data, settings), name)
     found = found_by(detector, series, session, settings)
     draw(detector, series, found, output, title=title, dpi=dpi, level=level)
@@ -77,16 +79,14 @@ def check_picture(output: Path | None, *inputs: Path | str | None) -> None:
 
 
 def chosen_series(data: Series | Panel, name: str | None) -> Series:
-    """Return the series to draw: the only one, or the one named."""
-    if isinstance(data, Series):
+    """Return the series to draw or to report on: the only one, or the one named."""
+    if isinstance(data, Series) and name in (None, data.name):
         return data
-    if name in data.names:
-        return data[name]
-    known = ", ".join(data.names[:8]) + (", ..." if len(data.names) > 8 else "")
-    asked = (
-        f"there is no series {name!r}" if name is not None else f"there are {len(data)} series and a picture has one"
-    )
-    raise OptionError(f"{asked}. Name one of them with --series: {known}.")
+    panel = as_panel(data)
+    if name in panel.names:
+        return panel[name]
+    asked = f"there is no series {name!r}" if name is not None else f"there are {len(panel)} series, and one is wanted"
+    raise OptionError(f"{asked}. Name one of them with --series: {listed(panel.names)}.")
 
 
 def draw(

@@ -11,7 +11,7 @@ import click
 
 from seqae.cli.command import COMMON, CONFIG, Command, Session
 from seqae.cli.options import DATA, JSON, LEVEL, MODEL, REREADING, RUNNING, table_output
-from seqae.cli.output import check_output, write_table
+from seqae.cli.output import check_inputs, check_output, write_table
 from seqae.cli.reading import load, reread
 from seqae.cli.tables import given_rows
 
@@ -48,8 +48,9 @@ def command(
     MODEL is a model file or the folder of a run. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
     For each channel c there are c, c_reconstructed, c_lower and c_upper, in the units of DATA.
     """
-    check_output(output, data, model)
     detector = load(model, settings["device"])
+    check_inputs(data)
+    check_output(output, data, model)
     given = reread(session, detector, data, settings)
     expected = given_rows(
         detector.reconstruct(given, level, batch_size=settings["batch_size"], progress=session.progress), given

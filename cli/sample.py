@@ -11,7 +11,7 @@ import click
 
 from seqae.cli.command import COMMON, CONFIG, Command, Session, option
 from seqae.cli.options import DATA, JSON, MODEL, REREADING, RUNNING, table_output
-from seqae.cli.output import check_output, write_table
+from seqae.cli.output import check_inputs, check_output, write_table
 from seqae.cli.reading import load, reread
 
 
@@ -52,8 +52,9 @@ def command(
     the first rows of DATA. A row has the number of its sample, the step in it, and the channels in the units of
     training.
     """
-    check_output(output, data, model)
     detector = load(model, settings["device"])
+    check_inputs(data)
+    check_output(output, data, model)
     conditional = detector.preparation.conditions.size > 0
     if data is not None and not conditional:
         raise click.UsageError(f"{model} takes no conditions, so DATA would change nothing. Leave {data} out.")

@@ -17,7 +17,7 @@ from seqae.anomaly.pieces import EventTally, score_pieces
 from seqae.cli.command import COMMON, CONFIG, Command, Session, option
 from seqae.cli.fleet import SUMMARY, found_by, load, pieces_of, reread, say_attention
 from seqae.cli.options import DATA, JSON, MODEL, RELIMIT, REREADING, RUNNING, table_output
-from seqae.cli.output import check_output, table_writer, write_table
+from seqae.cli.output import check_inputs, check_output, table_writer, write_table
 from seqae.cli.reading import NO_EVENTS, dates_alone, set_limit, tally_of, warn_of_drift, warn_of_limit
 from seqae.cli.tables import event_rows, given_rows, with_time
 from seqae.series import Series
@@ -75,12 +75,14 @@ def command(
     heads, what each says; those of several series stand one series after the other.
 
     The summary has a line for each series: first those whose event is going on, then those with events that are over,
-    then those without any score, then the rest; within each the most severe first. Its top ten are shown on stderr.
+    then those without any score, then the rest; within each the most severe first. Models without a threshold flag
+    nothing: then the highest scores come first, those that drift before the others. Its top ten are shown on stderr.
     """
+    judge = load(model, settings["device"])
+    check_inputs(data, settings["calibrate"])
     check_output(output, data, model)
     check_output(events, data, model, output)
     check_output(summary, data, model, output, events)
-    judge = load(model, settings["device"])
     pieces = pieces_of(session, judge, data, settings, chunk_rows, summary)
     if pieces is not None and isinstance(judge, Detector):
         rows, flagged, count = _by_pieces(session, judge, pieces, output, events, settings, as_json=as_json)

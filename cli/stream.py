@@ -20,12 +20,13 @@ import click
 import numpy as np
 
 from seqae.anomaly.detector import Detector
+from seqae.anomaly.fleets.folder import holds_fleet, listed, member_file
 from seqae.anomaly.streams.stream import Stream
 from seqae.cli.command import COMMON, CONFIG, Command, Group, Names, Session, option
 from seqae.cli.lines import Lines, numbered_lines
 from seqae.cli.options import MODEL, RELIMIT, REREADING, RUNNING, SIZE
-from seqae.cli.output import check_output, to_json
-from seqae.cli.reading import load
+from seqae.cli.output import check_output, is_midnight, stamp_text, to_json
+from seqae.cli.reading import dates_alone, load
 from seqae.errors import DataError, OptionError, SeqaeWarning
 
 READING = "Reading the table (as for training, where not given)"
@@ -37,7 +38,17 @@ def _some(group: Group, *names: str) -> Group:
 
 
 AS_TRAINED = _some(
-    REREADING, "time", "no_time", "label", "time_unit", "time_format", "tz", "irregular", "delimiter", "decimal"
+    REREADING,
+    "time",
+    "no_time",
+    "label",
+    "time_unit",
+    "time_format",
+    "tz",
+    "irregular",
+    "na_values",
+    "delimiter",
+    "decimal",
 )
 LIMIT = _some(RELIMIT, "threshold", "alpha")
 DEVICE = _some(RUNNING, "device")
@@ -61,7 +72,7 @@ DEVICE = _some(RUNNING, "device")
     help="Go on from what FILE holds, and write it at the end.",
 )
 @option("--save-every", type=SIZE, default=1000, help="Rows between two writings of --state.")
-@option("--series", metavar="NAME", help="Which series it is, where each has a threshold of its own.")
+@option("--series", metavar="NAME", help="Which series it is, where each has a model or a threshold of its own.")
 @option("--no-header", is_flag=True, section=READING, help="The first line is a row, too.")
 @option(
     "--columns",
@@ -91,32 +102,34 @@ def command(
     """Score rows as they come in, line by line.
 
     CSV lines on stdin, a header first, come back on stdout at once, each with its time, score, p_value, is_anomaly,
-    coverage and each channel's part. MODEL is a model file or the folder of a run, trained with --mode causal; the
-    scores are those of `seqae score`. A gap between times counts as missing rows. A line that cannot be used is named
-    on stderr and skipped. Ctrl-C and SIGTERM end the stream after the line at hand.
+    coverage and each channel's part. MODEL is a model file or the folder of a run, trained with --mode causal; of a run
+    with a model for each series (`seqae train --each`) --series says whose. The scores are those of `seqae score`, and
+    times are written likewise (ISO 8601). A gap between times counts as missing rows. Where lines of several series
+    come in, told apart by the column that training had as --id, those of --series are scored. A line that cannot be
+    used is named on stderr and skipped. Ctrl-C and SIGTERM end the stream after the line at hand.
     """
     session = ctx.ensure_object(Session)
     if columns is not None and not no_header:
         raise click.UsageError("--columns names the fields of lines without a header. Give --no-header, too")
     if settings["no_time"] and settings["time"] is not None:
         raise click.UsageError("--time and --no-time contradict each other. Give one of them")
-    check_output(state, model)
-    detector = load(model, settings["device"])
-    _limit(detector, settings)
-    known = detector.judge.calibrations
-    if series is not None and series not in known:
-        told = ", ".join(known) or "none, as it was trained without --per-series"
-        raise OptionError(f"there is no threshold for a series {series!r}. The model has one for: {told}.")
+    each = holds_fleet(model)
+    detector = load(member_file(model, series) if each else model, settings["device"])
     given = {name: settings[name] for name in AS_TRAINED.names if settings[name] is not None}
     reading = {**detector.reading, **given} | ({"time": False} if given.pop("no_time") else {})
-    options: dict[str, Any] = {"series": series, "even": reading.get("irregular") != "keep"}
+    options: dict[str, Any] = {"even": reading.get("irregular") != "keep"}
+    options["series"] = None if each else _own_threshold(session, detector, series, has_id=bool(reading.get("id")))
+    check_output(state, model)
+    _limit(detector, settings)
     if state is not None and state.exists():
         stream = Stream.load(detector, state, **options)
-        session.say(f"{state}: going on after {stream.count} rows.")
+        last = "" if stream.last is None else f", the last at {stamp_text(stream.last, daily=False)}"
+        session.say(f"{state}: going on after {stream.count} rows{last}.")
     else:
         stream = Stream(detector, **options)
     names = None if not no_header else columns or _names_without_header(detector, reading)
-    run = _Run(session, stream, Lines(detector.preparation, reading, names), _writer(as_json), only_anomalies)
+    lines = Lines(detector.preparation, reading, names, series)
+    run = _Run(session, stream, lines, _writer(as_json), only_anomalies, daily=dates_alone(detector))
     saved = 0
     try:
         with _Stop() as stop:
@@ -128,7 +141,7 @@ def command(
     finally:
         if state is not None and run.scored > saved:
             stream.save(state)
-    session.say(f"{run.scored} rows scored, {run.flagged} above the threshold, {run.skipped} lines skipped.")
+    session.say(run.told())
     if stop.code is not None:
         ctx.exit(stop.code)
 
@@ -137,21 +150,28 @@ class _Run:
     """Lines on their way through a stream, and how many there were."""
 
     def __init__(
-        self, session: Session, stream: Stream, lines: Lines, write: Callable[[list[Any]], str], only_anomalies: bool
-    ) -> None:
+        self, session: Session, stream: Stream, lines: Lines, write: Callable[[list[Any]], str], only_anomalies: bool,
+        *, daily: bool | None,
+    ) -> None:  # fmt: skip
         self.session, self.stream, self.lines, self.write = session, stream, lines, write
-        self.only_anomalies = only_anomalies
-        self.scored = self.flagged = self.skipped = 0
+        self.only_anomalies, self.daily = only_anomalies, daily
+        self.scored = self.flagged = self.skipped = self.missing = self.others = 0
+        if lines.named:
+            self._check_id()
 
     def take(self, number: int, line: bytes | None) -> None:
         """Score one line and write what comes of it; the first may be the header."""
         if not self.lines.named and line is not None:
             self.lines.header(line)
+            self._check_id()
             return
         try:
             fields = self.lines.fields(line)
         except DataError as problem:
             self._skip(number, problem)
+            return
+        if self.lines.is_other(fields):
+            self.others += 1
             return
         if not self.lines.settled:
             self._begin(fields)
@@ -163,10 +183,28 @@ class _Run:
             self._skip(number, problem)
             return
         self.scored += 1
+        self.missing += self.stream.count - row - 1
+        if self.daily is None:  # later stamps are written as the first one, as in a table
+            self.daily = is_midnight(read.stamp)
         self.flagged += bool(record["is_anomaly"])
         if record["is_anomaly"] or not self.only_anomalies:
             parts = (np.float32(value) if name.startswith("score_") else value for name, value in record.items())
-            self._print(self.write([row if read.written is None else read.written, *parts]))
+            self._print(self.write([row if read.stamp is None else stamp_text(read.stamp, daily=self.daily), *parts]))
+
+    def told(self) -> str:
+        """Say how many rows there were."""
+        if not self.lines.named:
+            return "nothing came in, not even a header."
+        more = f"; {self.missing} missing rows in gaps between them" if self.missing else ""
+        more += f"; {self.others} lines of other series passed over" if self.others else ""
+        return f"{self.scored} rows scored, {self.flagged} above the threshold, {self.skipped} lines skipped{more}."
+
+    def _check_id(self) -> None:
+        if self.lines.id is not None and self.lines.series is None:
+            raise OptionError(
+                f"column {self.lines.id} says which series each line is of, and a stream is of one. Name it with "
+                "--series."
+            )
 
     def _begin(self, fields: list[str]) -> None:
         self.lines.settle(fields)
@@ -257,6 +295,23 @@ def _shown(value: Any) -> Any:
     return float(str(value)) if isinstance(value, np.float32) else value
 
 
+def _own_threshold(session: Session, detector: Detector, series: str | None, *, has_id: bool) -> str | None:
+    """Return the series to be judged, by its own threshold where it has one. has_id: whether lines name theirs."""
+    known = detector.judge.calibrations
+    if series in known or (series is None and not known):
+        return series
+    if series is None:
+        session.say(f"the threshold is that of all series; --series takes the own one of {listed(known)}.")
+    elif known:
+        raise OptionError(f"there is no threshold for a series {series!r}. The model has one for: {listed(known)}.")
+    elif not has_id:
+        raise OptionError(
+            f"there is no threshold for a series {series!r}: the model has one for all, as it was trained without "
+            "--per-series. Leave out --series."
+        )
+    return series
+
+
 def _names_without_header(detector: Detector, reading: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what fields are called: the time where one is named, the condition's columns, and the channels."""
     time = reading.get("time")
@@ -269,19 +324,25 @@ def _limit(detector: Detector, settings: Mapping[str, Any]) -> None:
     """Set the threshold anew where the options ask for it, and warn where nothing can be flagged."""
     if detector.calibration is None:
         warnings.warn(
-            "this model was trained with --calibration 0 and has no threshold: nothing is flagged.",
+            "this model was trained with --calibration 0 and has no threshold: rows are scored, nothing is flagged. "
+            "Train with --calibration above 0.",
             SeqaeWarning,
             stacklevel=2,
         )
         return
     chosen = {name: settings[name] for name in LIMIT.names}
-    if any(value is not None for value in chosen.values()):
-        detector.calibrate(**chosen)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        if any(value is not None for value in chosen.values()):
+            detector.calibrate(**chosen)
     threshold = detector.calibration.threshold
-    if math.isinf(threshold.value):
-        warnings.warn(
-            f"nothing can be flagged: the threshold at alpha {threshold.alpha:g} is out of reach of "
-            f"{len(threshold.scores)} calibration scores. Give a larger --alpha.",
-            SeqaeWarning,
-            stacklevel=2,
-        )
+    if not math.isinf(threshold.value):
+        for one in heard:
+            warnings.warn(one.message, stacklevel=2)
+        return
+    warnings.warn(
+        f"nothing can be flagged: the threshold at alpha {threshold.alpha:g} is out of reach of "
+        f"{len(threshold.scores)} calibration scores. Give a larger --alpha.",
+        SeqaeWarning,
+        stacklevel=2,
+    )

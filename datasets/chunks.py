@@ -158,11 +158,14 @@ class _Table:
             "columns": list(read.channels),
             "label": label,
             "covariates": covariates,
+            "na_values": self.options.get("na_values"),
         }
         if time is not None:
             self.parts = [time] if time in self.columns else [one.strip() for one in time.split("+")]
         self.used = [*read.channels, *covariates, *([label] if label else []), *self.parts]
         self.kinds = {name: _kind(frame[name]) for name in self.used}
+        if self.options.get("na_values") is not None:  # what was text beside such words are numbers without them
+            self.kinds |= {name: "numbers" for name in read.channels if self.kinds[name] == "text"}
         # Text that looks like numbers in some stretch is text all the same.
         self.as_text += [name for name in (*covariates, *self.parts) if self.kinds[name] == "text"]
         self.whole_numbers = {name: frame[name].dtype.kind in "iu" for name in self.parts}

@@ -34,6 +34,7 @@ def read_csv(
     label: str | None = "label",
     covariates: Sequence[str] | str | None = None,
     id: str | None = None,
+    na_values: Sequence[str | float] | str | float | None = None,
     time_unit: str | None = None,
     time_format: str | None = None,
     tz: str | None = None,
@@ -50,6 +51,7 @@ def read_csv(
     time: the time column, "date+hour" for two that belong together; None finds it, False says there is none.
     columns: the channels; None takes every numeric column that has no other role. drop: columns to leave out.
     label: a 0/1 column, kept apart; None = none. covariates: columns kept apart for conditions.
+    na_values: numbers or words that mean a missing value of a channel, such as -9999, beside an empty field.
     time_unit: "s", "ms", "us" or "ns" for numbers since 1970. time_format: strptime form of unusual stamps.
     tz: time zone to give to naive stamps, or to show others in.
     order: "sort" puts rows in order of time. duplicates: "first", "last" or "mean" of the rows of one stamp.
@@ -73,6 +75,7 @@ def read_csv(
         drop=drop,
         label=label,
         covariates=covariates,
+        na_values=na_values,
         time_unit=time_unit,
         time_format=time_format,
         tz=tz,

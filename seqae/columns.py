@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["GRID_OPTIONS", "Columns", "Ranges", "TableOptions", "joined", "read_columns", "warn_of_rounding"]
+__all__ = [
+    "GRID_OPTIONS",
+    "Columns",
+    "MissingCodes",
+    "Ranges",
+    "TableOptions",
+    "joined",
+    "read_columns",
+    "warn_of_rounding",
+]
 
 import re
 import warnings
@@ -27,6 +36,7 @@ class TableOptions(TypedDict, total=False):
     time: the time column, "date+hour" for two that belong together, None = found by itself, False = none.
     columns: the channels; None = all numeric columns that have no other role. drop: columns to leave out.
     label: a 0/1 column, kept apart; None = none. covariates: columns kept apart for conditions, as read.
+    na_values: numbers or words that mean a missing value of a channel, such as -9999, beside an empty field.
     time_unit, time_format, tz: how stamps are read (timeaxis.read_stamps). order, duplicates, irregular, resample: what
     to do about stamps that do not lie on an even grid (timeaxis.lay_out).
     """
@@ -36,6 +46,7 @@ class TableOptions(TypedDict, total=False):
     drop: Sequence[str] | str | None
     label: str | None
     covariates: Sequence[str] | str | None
+    na_values: Sequence[str | float] | str | float | None
     time_unit: str | None
     time_format: str | None
     tz: str | None
@@ -87,6 +98,34 @@ class Ranges:
                 )
 
 
+class MissingCodes:
+    """The numbers and words that mean a missing value; given: as in TableOptions."""
+
+    def __init__(self, given: Sequence[str | float] | str | float | None) -> None:
+        listed = [] if given is None else given.split(",") if isinstance(given, str) else np.atleast_1d(given).tolist()
+        self.words = {str(one).strip() for one in listed}
+        numbers = pd.to_numeric(pd.Series([*self.words], dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+        self._numbers = numbers[np.abs(numbers) <= _LARGEST].astype(np.float32)
+
+    def __contains__(self, number: float) -> bool:
+        """Tell whether a number, as a series holds it, is among them."""
+        return bool(abs(number) <= _LARGEST and np.float32(number) in self._numbers)
+
+    def without_words(self, column: pd.Series) -> pd.Series:
+        """Return a column in which these words are missing."""
+        if not self.words or is_numeric_dtype(column.dtype) or is_datetime64_any_dtype(column.dtype):
+            return column
+        return column.astype(object).mask(column.astype(str).str.strip().isin(self.words))
+
+    def without_numbers(self, column: pd.Series) -> pd.Series:
+        """Return a numeric column in which these numbers are missing; equal is what is so as a series holds it."""
+        if not len(self._numbers):
+            return column
+        with np.errstate(over="ignore"):
+            held = column.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
+        return column.astype(np.float64).mask(np.isin(held, self._numbers))
+
+
 def read_columns(
     frame: pd.DataFrame, *, id: str | None, origin: Origin, options: TableOptions, ranges: Ranges | None = None
 ) -> Columns:
@@ -127,7 +166,7 @@ def read_columns(
     for one in roles["--covariates"]:
         if is_numeric_dtype(frame[one].dtype):
             kept.add(_finite(frame[one], origin), one)
-    values = _values(frame, channels, stamps, origin, kept)
+    values = _values(frame, channels, stamps, origin, kept, MissingCodes(options.get("na_values")))
     if ranges is None:
         kept.judge(channels)
     return Columns(
@@ -212,8 +251,9 @@ def _unclaimed(frame: pd.DataFrame, roles: dict[str, list[str]], origin: Origin)
 
 
 def _values(
-    frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, origin: Origin, ranges: Ranges
-) -> np.ndarray:
+    frame: pd.DataFrame, channels: list[str], stamps: pd.Series | None, origin: Origin, ranges: Ranges,
+    codes: MissingCodes,
+) -> np.ndarray:  # fmt: skip
     """Return the channels as (N, C) float32; DataError names the first text or infinite value."""
     if not channels:
         raise DataError(
@@ -222,14 +262,14 @@ def _values(
     values = np.empty((len(frame), len(channels)), dtype=np.float32)
     wrong: dict[str, int] = {}
     for at, name in enumerate(channels):
-        column = frame[name]
+        column = codes.without_words(frame[name])
         numbers = column if is_numeric_dtype(column.dtype) else pd.to_numeric(column.astype(object), errors="coerce")
         no_number = is_datetime64_any_dtype(column.dtype) or is_complex_dtype(column.dtype)
         text = (numbers.isna() & column.notna()).to_numpy() | no_number
         if text.any():
             wrong[name] = int(text.argmax())
             continue
-        double = _finite(numbers, origin)
+        double = _finite(codes.without_numbers(numbers), origin)
         ranges.add(double, name)
         values[:, at] = double
     if wrong:

@@ -37,13 +37,14 @@ def test_a_line_holds_what_its_series_shows():
     assert list(table) == list(ATTENTION_COLUMNS)
     a, b = table.to_dict("records")
     assert a == {
-        "series": "a", "ongoing": False, "severity": 3.5, "events": 2, "peak": 2, "last_end": 7, "channels": "x, y",
-        "rows": 10, "scored": 0.8, "flagged": 4, "flagged_share": 0.5, "expected_share": 0.05, "note": "",
+        "series": "a", "ongoing": False, "severity": 3.5, "score": 9.0, "events": 2, "peak": 2, "last_end": 7,
+        "channels": "x, y", "rows": 10, "scored": 0.8, "flagged": 4, "flagged_share": 0.5, "expected_share": 0.05,
+        "note": "",
     }  # fmt: skip
     assert math.isnan(b.pop("severity"))
     assert b == {
-        "series": "b", "ongoing": False, "events": 0, "peak": None, "last_end": None, "channels": "", "rows": 4,
-        "scored": 1.0, "flagged": 0, "flagged_share": 0.0, "expected_share": 0.01, "note": "said",
+        "series": "b", "ongoing": False, "score": 1.0, "events": 0, "peak": None, "last_end": None, "channels": "",
+        "rows": 4, "scored": 1.0, "flagged": 0, "flagged_share": 0.0, "expected_share": 0.01, "note": "said",
     }  # fmt: skip
 
 
@@ -121,6 +122,23 @@ def test_series_with_a_note_and_no_table_have_a_line():
 def test_without_a_threshold_nothing_is_flagged():
     table = scored([1.0, 2.0]).assign(is_anomaly=pd.array([pd.NA, pd.NA], dtype="boolean"))
     assert attention_table({"a": table}, found())["flagged"].tolist() == [0]
+
+
+def test_what_no_threshold_has_judged_stands_by_its_highest_score():
+    bare = {"is_anomaly": pd.array([pd.NA] * 3, dtype="boolean")}
+    parts = {"score_x": [1.0, 9, 0], "score_y": [0.0, 1, 1], "score_z": [0.0, 0.5, 1]}
+    tables = {
+        "low": scored([1.0, 2, 1]).assign(**bare),
+        "quiet": scored([1.0, 1, 1]),
+        "high": scored([1.0, 7, NAN]).assign(**bare, **parts),
+        "drifting": scored([1.0, 1.5, 1]).assign(**bare),
+    }
+    table = attention_table(tables, found(), notes={"drifting": "said"})
+    assert order(table) == ["quiet", "drifting", "high", "low"]
+    line = table.set_index("series").loc["high"]
+    assert (line["score"], line["peak"], line["channels"], line["flagged"]) == (7.0, 1, "x", 0)
+    assert math.isnan(line["flagged_share"])
+    assert table.set_index("series")["peak"]["quiet"] is None
 
 
 # What detectors and fleets find

@@ -409,3 +409,12 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         assert seen == rows
         peaks.append(peak)
     assert peaks[1] < peaks[0] + 20  # MB; the larger file alone has 15 MB of text and reads into 100
+
+
+@pytest.mark.parametrize("first", ["off", "3", "-9999"])
+def test_codes_of_missing_values_are_the_same_in_pieces(write, head, first):
+    head(3)
+    rows = [first, "4", "5", "off", "-9999", "6", "7", "-9999.0", "off", "8"]
+    path = write("v,w\n" + "".join(f"{value},1\n" for value in rows))
+    options = {"na_values": ("-9999", "off")}
+    assert_same(read_csv(path, **options), read_csv_chunks(path, rows=2, **options), 2)

@@ -205,6 +205,25 @@ def test_warnings_are_one_line_each_and_said_once(program, monkeypatch):
     assert program.stderr == "seqae: warning: two lines\nseqae: error: over.\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "none", "pump.csv", "-o", "no/out.csv"),
+        ("score", "runs/pump", "none.csv", "--summary", "no/out.csv"),
+        ("score", "runs/pump", "pump.csv", "--calibrate", "none.csv", "-o", "no/out.csv"),
+        ("detect", "none.csv", "-o", "no/out.csv"),
+        ("plot", "runs/pump", "none.csv", "-o", "no/out.png"),
+        ("encode", "none", "pump.csv", "-o", "no/out.csv"),
+        ("reconstruct", "runs/pump", "none.csv", "-o", "no/out.csv"),
+        ("sample", "none", "-o", "no/out.csv"),
+    ],
+)
+def test_a_missing_input_is_told_before_what_is_wrong_with_an_output(program, arguments):
+    program(*arguments, code=2)
+    assert "here is no file none" in program.stderr
+    assert program.stderr.count("\n") == 1
+
+
 # ---- train ----
 
 
@@ -233,7 +252,27 @@ def test_train_json_is_what_info_tells(fresh):
     assert told.pop("folder") == "run"
     assert told == json.loads(fresh("info", "run", "--json"))
     assert told["threshold"]["method"] == "conformal"
-    shown = fresh("info", "run/model.safetensors").splitlines()
+    text = fresh("info", "run/model.safetensors")
+    titles = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    assert titles == [
+        "VAE (lstm, repeat_latent) of temperature, pressure, flow",
+        "Model",
+        "Training",
+        "Score",
+        "Threshold",
+        "Drift",
+    ]
+    assert "  window         16 steps of 10min: as given\n" in text
+    threshold, low = told["threshold"], Detector.load(fresh.folder / "run/model.safetensors").preparation.reference
+    assert f"  value          {threshold['value']:.4g} (conformal, alpha " in text
+    assert f"{100 * threshold['false_alarm_rate']:.3g} % of normal rows are flagged, about " in text
+    assert f"{100 * threshold['rate_interval'][1]:.3g} % of as many new normal rows (90 %)" in text
+    for name, weight in zip(told["fusion"]["names"], told["fusion"]["weights"], strict=True):
+        assert any(line.split()[-3:] == [name, "weight", f"{weight:.2g}"] for line in text.splitlines())
+    assert f"temperature  {low.channels['temperature'].mean:.4g}" in " ".join(text.split()).replace(
+        "temperature ", "temperature  "
+    )
+    shown = text.splitlines()
     assert ["sha256", told["training_data"]["sha256"]] in [line.split() for line in shown]
 
 
@@ -403,6 +442,26 @@ def test_scoring_reads_as_training_did_and_flags_win(fresh):
     english = pump(300)[["timestamp", "pressure"]].rename(columns={"pressure": "Druck"})
     english.to_csv(fresh.folder / "english.csv", index=False)
     assert fresh("score", "run", "english.csv", "--delimiter", ",", "--decimal", ".") == first
+
+
+def test_codes_of_missing_values_are_told_and_kept_with_the_model(fresh):
+    plain = pump(300)
+    plain.loc[[20, 50, 51, 290], "flow"] = np.nan
+    plain.fillna({"flow": -9999}).to_csv(fresh.folder / "coded.csv", index=False)
+    plain.to_csv(fresh.folder / "plain.csv", index=False)
+    fresh("train", "coded.csv", *QUICK, "-o", "doubted")
+    assert "'flow' holds -9999 in 4 rows" in fresh.stderr
+    assert "--na-values -9999" in fresh.stderr
+    fresh("train", "coded.csv", *QUICK, "--na-values", "-9999,-999", "-o", "run")
+    assert "-9999" not in fresh.stderr
+    fresh("train", "plain.csv", *QUICK, "-o", "other")
+    expected = fresh("score", "other", "plain.csv")
+    assert fresh("score", "run", "coded.csv") == expected
+    assert fresh("score", "run", "coded.csv", "--chunk-rows", "70") == expected
+    assert fresh("score", "other", "coded.csv", "--na-values", "-9999") == expected
+    assert tomllib.loads((fresh.folder / "run/config.toml").read_text())["na_values"] == ["-9999", "-999"]
+    fresh("train", "--config", "run/config.toml", "-o", "again", "--overwrite")
+    assert "-9999" not in fresh.stderr
 
 
 def test_many_series_stand_one_after_the_other(fresh):

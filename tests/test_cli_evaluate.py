@@ -82,7 +82,8 @@ def test_the_figures_are_those_of_the_library(folder, capsys):
     assert list(found.index) == ["score", "random", "energy"]
     assert (found["window"] == 38).all()
     assert (found["vus_variant"] == "TSB-AD").all()
-    assert "margins of VUS up to 38 rows, the period of the values" in err
+    assert (found["window_from"] == "values").all()
+    assert "margins of VUS up to 38 rows, the period of the values." in err
 
 
 def test_intervals_numbers_and_json_give_the_same(folder, capsys):
@@ -155,8 +156,52 @@ def test_the_text_names_the_variant_and_sets_baselines_beside_each_figure(folder
     for line, title in zip(lines[2:], TITLES.values(), strict=False):
         assert line.startswith(title)
         assert len(line.removeprefix(title).split()) == 3
-    assert "PA%20" not in "".join(lines[:-4])  # last of all, before the one note
+    assert "PA%20" not in "".join(lines[:-6])  # last of all, before the notes
+    assert lines[-3] == "margins of VUS up to 38 rows, the period of the values."
+    assert lines[-2].startswith("events: runs of flagged rows (is_anomaly); --events measures")
     assert lines[-1] == "UCR hit is undefined: it is for one anomaly, and there are 2"
+
+
+def test_a_margin_that_comes_from_the_scores_is_said_to_and_can_be_set(folder, capsys):
+    scores, *_ = example()
+    _, out, _ = told(capsys, "scores.csv", "--labels", "labels.csv")
+    assert f"margins of VUS up to {vus_window(scores)} rows" in out
+    assert "to compare other scores with these, give --data, or the same --window to all." in out
+    _, out, _ = told(capsys, "scores.csv", "--labels", "labels.csv", "--window", 17)
+    assert "margins of VUS up to 17 rows, as given." in out
+    found, _ = measured(capsys, "scores.csv", "--labels", "labels.csv")
+    assert (found["window_from"] == "scores").all()
+
+
+def test_listed_events_are_measured_in_place_of_runs(folder, capsys):
+    scores, _, labels, _ = example()
+    stamps = STAMPS.astype(str)
+    # one narrow event in each anomaly, two side by side in none: a run would count these as one
+    spans = np.array([[210, 213], [452, 454], [300, 303], [303, 305]])
+    rows = pd.DataFrame({"event": range(1, 5), "start": stamps[spans[:, 0]], "end": stamps[spans[:, 1] - 1]})
+    rows.to_csv("events.csv", index=False)
+    Path("events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows.to_dict("records")))
+    expected = evaluate(scores, labels, events=spans, window=20)
+    assert (expected.loc["score", "event_precision"], expected.loc["score", "event_recall"]) == (0.5, 1.0)
+    as_runs = np.zeros(ROWS, dtype=bool)
+    for first, stop in spans:
+        as_runs[first:stop] = True
+    assert evaluate(scores, labels, flags=as_runs, window=20).loc["score", "event_precision"] == 2 / 3
+    for name in ("events.csv", "events.jsonl"):
+        found, _ = measured(capsys, "scores.csv", "--labels", "labels.csv", "--window", 20, "--events", name)
+        check(found, expected)
+        assert (found["events_from"] == name).all()
+    found, _ = measured(
+        capsys, "scores.csv", "--labels", "labels.csv", "--window", 20, "--events", "events.csv", "--to-row", 302
+    )
+    assert found.loc["score", "event_precision"] == 0.5
+    assert (
+        "events: those listed in events.csv"
+        in told(capsys, "scores.csv", "--labels", "labels.csv", "--events", "events.csv")[1]
+    )
+    rows[:0].to_csv("none.csv", index=False)
+    found, _ = measured(capsys, "scores.csv", "--labels", "labels.csv", "--window", 20, "--events", "none.csv")
+    assert found.loc["score", "event_recall"] == 0
 
 
 def test_every_metric_has_a_title():
@@ -180,6 +225,21 @@ def test_labels_without_an_anomaly_are_said_to_leave_nothing_to_measure(folder, 
 
 
 # ---- several series ----
+
+
+def test_events_of_several_series_are_told_apart(panel, capsys):
+    stamps = STAMPS.astype(str)
+    rows = pd.DataFrame({"series": "pump-1", "start": [stamps[205], stamps[300]], "end": [stamps[206], stamps[301]]})
+    rows.to_csv("events.csv", index=False)
+    found = by_series(capsys, "--labels", "long.csv", "--events", "events.csv")
+    assert found["pump-1"].loc["score", ["event_precision", "event_recall"]].tolist() == [0.5, 0.5]
+    assert found["pump-0"].loc["score", "event_recall"] == 0
+    code, _, err = told(capsys, "scores.csv", "--labels", "labels.csv", "--events", "events.csv")
+    assert code == 0, err
+    rows.assign(series=["pump-0", "pump-1"]).to_csv("two.csv", index=False)
+    code, _, err = told(capsys, "scores.csv", "--labels", "labels.csv", "--events", "two.csv")
+    assert code == 2
+    assert "two.csv lists events of 2 series, the scores are of one" in err
 
 
 @pytest.fixture
@@ -261,6 +321,9 @@ def test_series_go_by_another_column(panel, capsys):
     [
         ("none.csv --labels labels.csv", "There is no file none.csv"),
         ("scores.csv --labels none.csv", "There is no file none.csv"),
+        ("scores.csv --labels none.csv -o no/out.csv", "There is no file none.csv"),
+        ("scores.csv --labels labels.csv --events none.csv", "There is no file none.csv"),
+        ("scores.csv --labels labels.csv --events labels.csv", "labels.csv has no column 'start'"),
         ("scores.csv --labels labels.csv --data none.csv", "There is no file none.csv"),
         ("scores.csv", "Missing option '--labels'"),
         ("labels.csv --labels labels.csv", "no column 'score'. Name it with --score-column; the columns are"),

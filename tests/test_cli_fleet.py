@@ -256,4 +256,30 @@ def test_models_without_a_threshold_give_scores_and_say_so(program):
     assert scores["score"].notna().all()
     assert scores["is_anomaly"].isna().all()
     assert "have no threshold: nothing is flagged" in program.stderr
-    assert pd.read_csv(program.folder / "bare.csv")["events"].tolist() == [0, 0, 0]
+    summary = pd.read_csv(program.folder / "bare.csv")
+    assert summary["events"].tolist() == [0, 0, 0]
+    assert summary["series"].tolist()[0] == "south"
+    best = scores.loc[scores.groupby("series")["score"].idxmax()].set_index("series")
+    for line in summary.itertuples():
+        assert (line.score, line.peak) == (best.loc[line.series, "score"], best.loc[line.series, "time"])
+    assert summary["channels"][0] == "heat"
+    assert summary["note"].str.endswith("no threshold: nothing is flagged.").all()
+    assert summary["flagged_share"].isna().all()
+    header, first = program.stderr.splitlines()[-5:-3]
+    assert header.split() == ["series", "score", "peak", "channels", "scored", "note"]
+    assert first.split()[0] == "south"
+
+
+def test_models_without_a_threshold_keep_their_reasons(program, tmp_path):
+    program("train", "pumps", "--each", *QUICK, "--score", "nll", "--calibration", "0", "-o", "runs/reasons")
+    for name in ("north", "south", "west"):
+        moved = pump(5, 60)
+        moved["flow"] += 20 if name == "north" else 0
+        moved.to_csv(tmp_path / f"{name}.csv", index=False)
+    program("score", "runs/reasons", tmp_path, "-o", tmp_path / "out", "--summary", tmp_path / "summary.out")
+    summary = pd.read_csv(tmp_path / "summary.out").set_index("series")
+    assert summary.index.tolist() == ["west", "east", "north", "south"]
+    assert summary.loc["west", "note"].startswith("not scored: there is no model of that name")
+    assert summary.loc["east", "note"] == "no data for its model"
+    assert summary.loc["north", "note"].startswith("north is unlike the training data in 1 of 2 channels")
+    assert summary.loc["south", "note"] == "no threshold: nothing is flagged."

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from seqae import Detector, read_csv
+from seqae.anomaly.fleets.fleet import Fleet
 from seqae.cli.main import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::seqae.errors.SeqaeWarning")
@@ -87,9 +88,37 @@ def test_one_series_of_a_panel(program, folder):
     assert "<h1>b</h1>" in (folder / "b.html").read_text("utf-8")
 
 
+def test_one_series_of_a_fleet(program, folder):
+    (folder / "pumps").mkdir()
+    for number, name in enumerate(("north", "south")):
+        table(seed=number).drop(columns=["fault", "machine"])[:600].to_csv(
+            folder / "pumps" / f"{name}.csv", index=False
+        )
+    quick = ("--window", 16, "--hidden", 8, "--latent", 2, "--score", "nll", "--epochs", 1, "-q")
+    program("train", "pumps", "--each", *quick, "-o", "fleet")
+    said = program("report", "fleet", "pumps", "-o", "one.html", code=2)
+    assert "holds a model for each series. Name one of its 2 with --series: north, south." in said
+    said = program("report", "fleet", "pumps", "--series", "west", "-o", "one.html", code=2)
+    assert "no model for a series 'west'. Name one of its 2 with --series: north, south." in said
+    assert not (folder / "one.html").exists()
+    program("report", "fleet", "pumps", "--series", "south", "-o", "south.html")
+    own = Fleet.load(folder / "fleet")["south"]
+    assert payload(folder / "south.html")["score"]["threshold"] == own.calibration.threshold.value
+    program("report", "fleet", "pumps/south.csv", "-o", "file.html")  # its name says whose it is
+    assert payload(folder / "file.html") == payload(folder / "south.html")
+    (folder / "pumps" / "south.csv").rename(folder / "renamed.csv")
+    program("report", "fleet", "renamed.csv", "--series", "south", "-o", "named.html")
+    assert payload(folder / "named.html") == payload(folder / "south.html")
+    program("report", "model.safetensors", "renamed.csv", "--series", "zz", "-o", "no.html", code=2)
+    program("report", "fleet", "pumps", "--series", "north", "--calibrate", "pumps", "--alpha", "0.1", "-o", "new.html")
+    north = Fleet.load(folder / "fleet")["north"].calibrate(read_csv(folder / "pumps" / "north.csv"), alpha=0.1)
+    assert payload(folder / "new.html")["score"]["threshold"] == north.calibration.threshold.value
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("missing.csv", "-o", "nowhere/today.html"), "There is no file missing.csv"),
         (("today.csv", "-o", "today.png"), "Give a name that ends with .html"),
         (("today.csv", "-o", "nowhere/today.html"), "there is no folder nowhere"),
         (("today.csv",), "Missing option '-o'"),

@@ -67,6 +67,22 @@ def folder(tmp_path_factory):
             "bare": [*plain, "--score", "nll", "--calibration", 0],
         }.items():
             assert run([str(one) for one in ["train", "pump.csv", *QUICK, *options, "-o", name]]) == 0
+        daily = pump(200).assign(timestamp=pd.date_range("2023-01-01", periods=200).strftime("%Y-%m-%d"))
+        daily.to_csv(place / "daily.csv", index=False)
+        assert (
+            run(["train", "daily.csv", *map(str, QUICK), "--drop", "shift,hot", "--score", "nll", "-o", "daily"]) == 0
+        )
+        (place / "pumps").mkdir()
+        parts = {name: pump(300, seed).drop(columns=["shift", "hot"]) for seed, name in enumerate(("north", "south"))}
+        for name, part in parts.items():
+            part.to_csv(place / "pumps" / f"{name}.csv", index=False)
+        pd.concat([part.assign(unit=name) for name, part in parts.items()]).to_csv(place / "long.csv", index=False)
+        each = ["--score", "nll", "--epochs", 1, "-q"]
+        for options in (
+            ["pumps", "--each", "-o", "fleet"],
+            ["long.csv", "--id", "unit", "--per-series", "-o", "panel"],
+        ):
+            assert run([str(one) for one in ["train", *options[:1], *QUICK, *each, *options[1:]]]) == 0
         later = pump(120, seed=1, start="2024-03-07").drop(index=[30, 31])
         later.loc[60:66, "flow"] += 9
         later.loc[50, "heat"] = np.nan
@@ -122,9 +138,9 @@ def test_bad_lines_are_named_and_skipped(stream, today):
         "2024-03-07T00:20:00,abc,1,day,True\n": "line 5 skipped: heat is 'abc', not a number",
         "2024-03-07T00:20:00,1_0,1,day,True\n": "line 6 skipped: heat is '1_0', not a number",
         '2024-03-07T00:20:00,"1,5",1,day,True\n': "line 7 skipped: heat is '1,5', not a number. Correct it, or use",
-        "2024-03-07T00:10:00,1,1,day,True\n": "line 8 skipped: 2024-03-07 00:10:00 does not come after",
+        "2024-03-07T00:10:00,1,1,day,True\n": "line 8 skipped: 2024-03-07 00:10:00 does not come after the row before",
         "2024-03-07T00:25:00,1,1,day,True\n": "line 9 skipped: 2024-03-07 00:25:00 does not follow on",
-        "yesterday,1,1,day,True\n": "line 10 skipped: the time: 'yesterday'",
+        "yesterday,1,1,day,True\n": "line 10 skipped: timestamp: 'yesterday' is no date and time",
         ",1,1,day,True\n": "line 11 skipped: timestamp is empty",
         "2024-03-07T00:20:00,inf,1,day,True\n": "line 12 skipped: heat is inf",
         '2024-03-07T00:20:00,"1,1,day,True\n': "line 13 skipped: it cannot be read as CSV",
@@ -136,7 +152,85 @@ def test_bad_lines_are_named_and_skipped(stream, today):
     said = stream.stderr.splitlines()
     for line, wanted in zip(said, bad.values(), strict=False):
         assert wanted in line
-    assert f"40 rows scored, 0 above the threshold, {len(bad)} lines skipped." in said[-1]
+    assert f"40 rows scored, 0 above the threshold, {len(bad)} lines skipped; 2 missing rows in gaps" in said[-1]
+
+
+def test_a_line_says_what_is_wrong_and_offers_what_this_command_has(stream, today):
+    header, *rows = lines_of(today)
+    stream(header + "".join(rows[:2]) + "2024-03-07T00:25:00,1,1,day,True\n", "live")
+    assert "with --irregular keep." in stream.stderr
+    stream(header + rows[0] + "03/07/2024 00:20,1,1,day,True\n" + "7,1,1,day,True\n" + rows[2], "live")
+    assert "timestamp: '03/07/2024 00:20' is no date and time that can be read in one way" in stream.stderr
+    assert "7 is another kind of time than the model was trained on. Write dates and times, or say" in stream.stderr
+    assert "2 rows scored, 0 above the threshold, 2 lines skipped; 1 missing rows in gaps" in stream.stderr
+    epoch = "timestamp,heat,flow\n1709769600,1,2\nyesterday,1,2\n1709770200,1,2\n1e15,1,2\n"
+    found = stream(epoch, "live", "--time", "timestamp", "--time-unit", "s")
+    assert len(found.splitlines()) == 3  # one bad line ends no stream
+    assert "line 3 skipped: timestamp: 'yesterday' is no number, as --time-unit s has them" in stream.stderr
+    assert "line 5 skipped: timestamp: 1000000000000000.0 with --time-unit s is outside" in stream.stderr
+    stream("time,heat,flow\n5,1,2\n", "live", code=2)
+    assert "or --no-time where it is none" in stream.stderr
+    stream("time,heat,fl\xe9w\n".encode("latin-1"), "live", code=2)
+    assert "the header cannot be read: it is not UTF-8" in stream.stderr
+    stream("", "live")
+    assert stream.stderr == "nothing came in, not even a header.\n"
+
+
+def test_a_threshold_out_of_reach_is_said_once_with_a_cure_of_this_command(stream, today):
+    stream(today, "live", "--alpha", 0.0001, "-q")
+    (line,) = stream.stderr.splitlines()
+    assert line.endswith("Give a larger --alpha.")
+    assert "alibrate" not in line
+
+
+def test_times_are_written_as_scoring_writes_them(stream, today):
+    table = pd.read_csv(io.StringIO(today))
+    expected = stream(today, "live")
+    for form in ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%d %b %Y %H:%M"):
+        written = pd.to_datetime(table["timestamp"]).dt.strftime(form)
+        assert stream(table.assign(timestamp=written).to_csv(index=False), "live") == expected
+    aware = table.assign(timestamp=table["timestamp"] + "Z").to_csv(index=False)
+    (stream.folder / "aware.csv").write_text(aware)
+    assert run(["score", "live", "aware.csv", "-o", "aware.out", "--batch-size", "1", "-q"]) == 0
+    assert stream(aware, "live") == (stream.folder / "aware.out").read_text()
+    daily = pump(60).assign(timestamp=pd.date_range("2024-01-01", periods=60).strftime("%d.%m.%Y"))
+    (stream.folder / "days.csv").write_text(daily.to_csv(index=False))
+    options = ["--time-format", "%d.%m.%Y"]
+    assert run(["score", "daily", "days.csv", "-o", "daily.out", "--batch-size", "1", "-q", *options]) == 0
+    found = stream(daily.to_csv(index=False), "daily", *options)
+    assert found == (stream.folder / "daily.out").read_text()
+    assert found.splitlines()[1].startswith("2024-01-01,")
+
+
+def test_one_series_of_a_fleet_or_of_a_panel(stream):
+    table = pump(40, seed=1, start="2024-03-09").drop(columns=["shift", "hot"])
+    text = table.to_csv(index=False)
+    (stream.folder / "south.csv").write_text(text)
+    found = stream(text, "fleet", "--series", "south")
+    assert run(["score", "fleet", "south.csv", "-o", "south.out", "--batch-size", "1", "-q"]) == 0
+    assert found == pd.read_csv(stream.folder / "south.out", dtype=str, keep_default_na=False).drop(
+        columns="series"
+    ).to_csv(index=False)
+    for options, told in (
+        ([], "holds a model for each series"),
+        (["--series", "west"], "no model for a series 'west'"),
+    ):
+        assert stream(text, "fleet", *options, code=2) == ""
+        assert f"{told}. Name one of its 2 with --series: north, south." in stream.stderr
+    stream(text, "panel", "--series", "west", code=2)
+    assert "no threshold for a series 'west'. The model has one for: north, south." in stream.stderr
+    own = stream(text, "panel", "--series", "south")
+    assert stream(text, "panel") != own
+    assert "the threshold is that of all series; --series takes the own one of north, south." in stream.stderr
+    both = pd.concat([table.assign(unit=name, flow=table["flow"] + k) for k, name in enumerate(("south", "north"))])
+    mixed = both.sort_values("timestamp", kind="stable").to_csv(index=False)
+    assert stream(mixed, "panel", "--series", "south") == own
+    assert "40 lines of other series passed over" in stream.stderr
+    stream(mixed, "panel", "--series", "south", "--state", "series.state")
+    stream(mixed, "panel", "--series", "north", "--state", "series.state", code=2)
+    assert "(its series differ)" in stream.stderr
+    assert stream(mixed, "panel", code=2) == ""
+    assert "column unit says which series each line is of, and a stream is of one" in stream.stderr
 
 
 def test_a_stream_can_be_resumed(stream, today, tmp_path):
@@ -152,7 +246,7 @@ def test_a_stream_can_be_resumed(stream, today, tmp_path):
     assert stream("", "fused", "--state", state) == ""
     assert state.read_bytes() == kept
     assert stream(today, "live", "--state", state, code=2) == ""
-    assert "is of another model or series" in stream.stderr
+    assert "is of another model or series (its score heads, smoothing differ). Give the model" in stream.stderr
     state.write_bytes(b"nonsense")
     stream(today, "fused", "--state", state, code=2)
     assert state.read_bytes() == b"nonsense"
@@ -211,6 +305,13 @@ def test_an_hour_that_clocks_repeat_is_told_apart_by_its_order(stream):
 REFUSED = {
     "another mode": ("wide", [], None, "--mode causal"),
     "several heads' order": ("live", ["--threshold", "benjamini_hochberg"], None, "Use --threshold conformal"),
+    "no such model, and no folder for the state": (
+        "nothing",
+        ["--state", "no/a.state"],
+        None,
+        "there is no file nothing",
+    ),
+    "a table as the state": ("live", ["--state", "today.csv"], None, "today.csv holds no state of a stream"),
     "no such file": ("nothing", [], None, "there is no file nothing"),
     "a channel that is not there": ("live", [], "timestamp,heat\n", "has no flow, which the model needs"),
     "a condition that is not there": ("told", [], "timestamp,heat,flow,shift\n", "has no hot, which the model needs"),

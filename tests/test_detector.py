@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import seqae
-from seqae.anomaly.pipeline import cut, drop_inserted, fingerprint
+from seqae.anomaly.pipeline import Preparation, cut, drop_inserted, fingerprint
+from seqae.anomaly.scoring import LEAST_OBSERVED
 from seqae.errors import DataError, ModelFileError, NotFittedError, OptionError, SeqaeWarning
 from seqae.series import Panel, Series
 
@@ -85,6 +86,40 @@ def test_gaps_of_the_time_axis(fitted):
     assert not whole["is_anomaly"][~full.present].any()
     assert whole["p_value"][~full.present].isna().all()
     pd.testing.assert_frame_equal(drop_inserted(whole, full), scores, check_freq=False)
+
+
+@pytest.mark.parametrize("mode", ["overlap", "causal", "centred"])
+def test_windows_that_are_nearly_all_gap_say_nothing(mode):
+    """A row amid a gap is judged by nothing; a channel that falls silent is flagged where that is asked for."""
+    values = series(400).values[:, :1]
+    detector = seqae.Detector(**QUICK | {"scorer": "nll"}, mode=mode).fit(values, **SHORT)
+    today = values[:300].copy()
+    today[100:200] = np.nan
+    today[150] = 20.0  # alone in the gap
+    scores = detector.score(today)
+    assert np.array_equal(scores["coverage"] == 0, scores["score"].isna())
+    assert scores["score"].iloc[100:200].isna().all()
+    assert scores["error"].iloc[100:200].isna().all()
+    silent = scores["score"].iloc[200:].isna().sum()  # a window's last half from where there are values again
+    assert silent == (WINDOW // 2 - 1 if mode == "causal" else 0)
+    everything = seqae.Detector(**QUICK | {"scorer": "nll"}, mode=mode).fit(values, **SHORT, min_observed=0.0)
+    assert everything.score(today)["score"].notna().iloc[[150, 200]].all()
+    scored = seqae.Detector(**QUICK | {"scorer": "nll"}, mode=mode, missing="score").fit(values, **SHORT)
+    assert scored.score(today)["is_anomaly"].iloc[120:180].drop(150).all()
+
+
+def test_the_share_that_windows_need_is_kept_with_the_model(tmp_path):
+    values = series(400).values
+    values[np.arange(400) % 10 > 2] = np.nan  # 30 % of the rows have values
+    detector = seqae.Detector(**QUICK).fit(values, **SHORT, min_observed=0.3)
+    assert (detector.score(values)["score"].notna().to_numpy() == ~np.isnan(values[:, 0])).all()
+    detector.save(tmp_path / "model.safetensors")
+    again = seqae.Detector.load(tmp_path / "model.safetensors")
+    assert again.preparation.min_observed == 0.3
+    pd.testing.assert_frame_equal(again.score(values), detector.score(values))
+    older = detector.preparation.to_document()
+    del older["min_observed"]
+    assert Preparation.from_document(older).min_observed == LEAST_OBSERVED == 0.5
 
 
 def test_a_missing_value_leaves_the_other_channels_part(fitted):
@@ -252,6 +287,20 @@ def test_short_series_of_a_panel_go_whole_into_the_fit():
     assert [len(one) for one in parts.fit] == [30, 350, 59, 20]
     assert [len(one) for one in parts.validation] == [50, 20]
     assert [len(one) for one in parts.calibration] == [100, 20]
+
+
+def test_series_too_short_to_be_held_back_of_are_named_once():
+    long, short = [series(300, name="long")], [series(30 + i, name=f"short-{i}") for i in range(7)]
+    with pytest.warns(SeqaeWarning, match="too short to hold rows back") as said:
+        seqae.Detector(**QUICK).fit(Panel(short[:2] + long), **SHORT)
+    assert [str(one.message) for one in said] == [
+        "2 of 3 series are too short to hold rows back (short-0, short-1): 3 parts of window=20 need 60 rows. They are "
+        "fitted whole, and the threshold knows nothing of them. Use --window 10 or less, or leave them out."
+    ]
+    with pytest.warns(SeqaeWarning, match=r"7 of 8 .*short-0, short-1, short-2, short-3, short-4 and 2 more\)"):
+        seqae.Detector(**QUICK).fit(Panel(short + long), **SHORT)
+    seqae.Detector(**QUICK).fit(Panel([*long, series(300, 1, name="other")]), **SHORT)
+    seqae.Detector(**QUICK | {"alpha": 0.1}).fit(Panel(short), **SHORT)  # cut by whole series
 
 
 def test_cut_by_whole_series_where_all_are_too_short():
@@ -620,6 +669,7 @@ def test_describe_is_json_and_tells_what_was_done(fitted):
         "conditions": [],
         "missing_rate": list(fitted.preparation.missing_rate),
         "step": {"text": "5min", "seconds": 300.0},
+        "min_observed": 0.5,
     }
     assert told["training_data"]["sha256"] == fingerprint(Panel([series()]))["sha256"]
     assert told["history"]["epochs"] == len(fitted.history["epochs"])

@@ -59,6 +59,8 @@ def naive_windows(model, array, starts, scorer):
             batch = Batch(window.nan_to_num(0.0), observed)
             part = head.parts(model, batch, model(window)).expand(1, W, -1)[0].numpy()
         seen = observed[0].numpy()
+        if seen.any(axis=1).mean() < 0.5:  # nearly all gap
+            part = np.full_like(part, np.nan)
         parts[start] = np.where(seen if head.channelwise else seen.any(axis=1, keepdims=True), part, np.nan)
     return parts
 
@@ -113,6 +115,30 @@ def test_a_series_shorter_than_the_window_is_scored_as_if_it_stood_alone(model):
         expected = -output.likelihood.log_prob(torch.from_numpy(short)[None])[0]
     np.testing.assert_allclose(score(model, [values(30), short]).values[30:], expected, **ROUNDING)
     assert np.isnan(score(model, [values(30), short], mode="causal").values[30:]).all()
+
+
+def test_a_window_that_is_nearly_all_gap_says_nothing_of_its_rows(model):
+    array = values(60)
+    array[20:40] = np.nan
+    array[28, 0] = 1.0  # on an island in the gap
+    array[45:50, 1] = np.nan  # steps with one channel are steps with a value
+    folded = score(model, [array], mode="causal")
+    said = ~np.isnan(folded.values)
+    fifth = 40 + 4  # the first whose window of 9 steps has a value in half of them
+    assert not said[20:fifth].any()
+    assert said[fifth : fifth + 6, 0].all()
+    assert np.array_equal(folded.coverage, said.any(axis=1))
+    everything = score(model, [array], mode="causal", min_observed=0.0)
+    assert not np.isnan(everything.values[40:fifth]).all(axis=1).any()
+    np.testing.assert_array_equal(folded.values[said], everything.values[said])
+    missing = np.array([3.0, 5.0])
+    silent = score(model, [array], mode="causal", missing=missing)  # what is missing is scored all the same
+    np.testing.assert_array_equal(silent.values[28], [np.nan, 5.0])
+    np.testing.assert_array_equal(silent.values[29:40], np.broadcast_to(missing, (11, 2)))
+    short = np.where(np.arange(5)[:, None] < 3, values(5), np.nan)  # half of its own steps
+    assert not np.isnan(score(model, [values(30), short]).values[30:33]).any()
+    assert np.isnan(score(model, [values(30), short[1:]]).values[30:32]).sum() == 0
+    assert np.isnan(score(model, [values(30), short[2:]]).values[30:]).all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])

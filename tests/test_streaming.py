@@ -94,7 +94,9 @@ def test_the_numbers_are_those_of_causal_scoring(detectors, name):
     expected = detector.score(frame, batch_size=1)
     found = pushed(Stream(detector), frame)
     same(found, expected)
-    assert found["score"].isna().sum() in (WINDOW - 1 - 1, WINDOW - 1)  # one of the first rows fell into a gap
+    # One of the first rows fell into a gap; behind the long one half a window has to come before one says something.
+    assert found["score"].isna().sum() - (WINDOW // 2 - 1) in (WINDOW - 1 - 1, WINDOW - 1)
+    assert found["score"].iloc[71:77].isna().tolist() == [True, True, True, False, False, False]
     assert found["is_anomaly"].any()
     if len(detector.options["scorer"]) > 3 or isinstance(detector.options["scorer"], str):
         # In blocks matrix products are summed in another order; a rank among calibration scores may jump for that.
@@ -151,7 +153,7 @@ BAD = {
     "a number": ([1.0, 2.0], 17, TimeAxisError, "another kind of time"),
     "no stamp": ([1.0, 2.0], "yesterday", TimeAxisError, "no date and time"),
     "a day that is not": ([1.0, 2.0], "2024-02-30", TimeAxisError, "no date and time"),
-    "a day or a month": ([1.0, 2.0], "05/04/2024", TimeAxisError, "day or month first"),
+    "a day or a month": ([1.0, 2.0], "05/04/2024", TimeAxisError, "can be read in one way"),
     "not a time": ([1.0, 2.0], pd.NaT, TimeAxisError, "no stamp"),
 }
 
@@ -293,7 +295,7 @@ def test_memory_does_not_grow(detectors):
         held = [memory.rows, memory.conditions, *memory.parts]
         sizes.append(sum((array if array.base is None else array.base).nbytes for array in held))
     assert max(sizes[100:]) == min(sizes[100:]) == sizes[2 * WINDOW]
-    assert stream.push(frame.iloc[0], frame.index[-1] + pd.Timedelta("9000D"))["coverage"] == 1  # a gap of 25 years
+    assert stream.push(frame.iloc[0], frame.index[-1] + pd.Timedelta("9000D"))["coverage"] == 0  # a gap of 25 years
     assert stream.count == 300 + 9000 * 144
 
 

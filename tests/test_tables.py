@@ -60,6 +60,9 @@ def write(tmp_path):
         ("a,b\nNA,1\nnull,2\n#N/A,3\n", {}, [[np.nan, 1], [np.nan, 2], [np.nan, 3]]),
         ("a,b\nTrue,1\nFalse,2\n", {}, [[1, 1], [0, 2]]),
         ("größe,温度\n1,2\n", {}, [[1, 2]]),
+        ("a,b\n-9999,1\n-9999.0,off\n3,-999\n", {"na_values": "-9999,off"}, [[np.nan, 1], [np.nan] * 2, [3, -999]]),
+        ("a,b\n1e30,1\n2,off \n", {"na_values": [1e30, "off"]}, [[np.nan, 1], [2, np.nan]]),
+        ("a,b\n5,1\n6,2\n", {"na_values": -9999}, [[5, 1], [6, 2]]),
     ],
 )
 def test_text_is_read_as_it_stands(write, text, options, truth):
@@ -68,6 +71,15 @@ def test_text_is_read_as_it_stands(write, text, options, truth):
     assert series.index is None
     assert series.present is None
     assert series.name == "pump"
+
+
+def test_missing_values_of_channels_alone_have_other_names(write):
+    text = "time,v,label,load\n1,-1,1,-1\n2,5,0,0\n3,-1,0,7\n"
+    series = read_csv(write(text), time="time", covariates="load", na_values="-1")
+    np.testing.assert_array_equal(series.values[:, 0], [np.nan, 5, np.nan])
+    assert series.covariates["load"].tolist() == [-1, 0, 7]
+    with pytest.raises(DataError, match="every value of v is missing"):
+        read_csv(write("v\n-1\n-1\n"), na_values=-1)
 
 
 def test_header_names_are_kept(write):

@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 
 from seqae.anomaly import settings
+from seqae.anomaly.doubts import warn_of_fault
 from seqae.anomaly.fitting import train, variance_about
 from seqae.anomaly.heads import Head, Scorer
 from seqae.anomaly.judge import Judge
 from seqae.anomaly.pipeline import LABELLED, Given, Preparation, comparison, fingerprint, read_given, require_rows
-from seqae.anomaly.scoring import BLOCK, Folded, fold_band
+from seqae.anomaly.scoring import BLOCK, LEAST_OBSERVED, Folded, fold_band
 from seqae.anomaly.tables import draw, event_table, latent_tables, reconstruction_table, score_table
 from seqae.anomaly.thresholds.calibration import Calibration
 from seqae.anomaly.thresholds.rules import Threshold
@@ -145,7 +146,7 @@ class Detector:
         patience: int | None = 10, max_time: float | None = None, beta: float = 1.0, beta_schedule: str = "linear",
         warmup: float = 10.0, free_bits: float = 0.0, noise: str | None = None, noise_level: float = 0.2,
         teacher_forcing: float = 0.0, forcing_schedule: str = "constant", forcing_epochs: float = 20.0,
-        train_stride: int | None = None, min_observed: float = 0.5,
+        train_stride: int | None = None, min_observed: float = LEAST_OBSERVED,
         validation: float = 0.1, calibration: float = 0.2, device: str | torch.device = "auto",
         precision: str = "auto", seed: int = 0, log_dir: str | os.PathLike[str] | None = None, resume: bool = False,
         progress: bool = False, labelled: str = "keep", warm_start: bool = False,
@@ -155,12 +156,11 @@ class Detector:
         data: a Series, Panel, DataFrame, array (T,), (T, C) or (N, T, C), or a sequence or mapping of those, taken as
         normal. Its last rows are held back (`seqae.anomaly.pipeline.cut`): the share `validation` says when to stop,
         the share `calibration` sets the threshold; 0 does without. train_stride: steps between training windows, None
-        = the smaller of window // 8 and rows // 1000, at least 1; windows with a smaller share of observed values than
-        min_observed are left out. beta, free_bits, noise, teacher_forcing: see `seqae.Objective`; warmup and
-        forcing_epochs: epochs of their schedules. labelled: "exclude" makes rows that are labelled anomalous missing.
+        = the smaller of window // 8 and rows // 1000, at least 1. min_observed: windows with a smaller share of values
+        are left out, and in scoring those with so few steps that have any. beta, free_bits, noise, teacher_forcing:
+        see `seqae.Objective`; warmup, forcing_epochs: epochs. labelled: "exclude" makes anomalous rows missing.
         warm_start: go on from the weights, window and conditions of an earlier fit, on new data with the same channels;
-        scaling, heads and threshold are those of the new data. The rest: see `seqae.fit`.
-        """
+        scaling, heads and threshold are new. The rest: see `seqae.fit`."""
         chosen = {name: value for name, value in locals().items() if name not in OWN}
         settings.check_parts(self.options, validation, calibration)
         start = (self.model, self.preparation) if warm_start else None
@@ -334,7 +334,7 @@ class Detector:
         return self.judge.listen(
             self.model, self._windows(panel), mode=self.options["mode"], smoothing=self.smoothing,
             missing=self.options["missing"], missing_rate=self.preparation.missing_rate,
-            batch_size=batch_size, progress=progress,
+            min_observed=self.preparation.min_observed, batch_size=batch_size, progress=progress,
         )  # fmt: skip
 
     def _score(self, panel: Panel, batch_size: int, progress: bool) -> dict[str, pd.DataFrame]:
@@ -346,4 +346,5 @@ class Detector:
         self, panel: Panel, options: dict[str, Any], source: str, *, batch_size: int = BLOCK, progress: bool = False
     ) -> None:
         found = self.judge.score(self._listen(panel, batch_size, progress), len(panel.channels))
+        warn_of_fault(panel, found, options["alpha"], self.window + self.smoothing, source)
         self.judge.calibrate(found, panel, options, window=self.window, source=source)

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from seqae.anomaly import settings
+from seqae.anomaly.doubts import warn_of_codes, warn_of_short
 from seqae.anomaly.pipeline import Parts, Preparation, cut
 from seqae.errors import DataError, OptionError, choose
 from seqae.models import MODELS, Autoencoder
@@ -52,14 +53,17 @@ def train(
     running: what goes to the loop as it is. Every part of the data is looked at before the first epoch, so that what
     would stop the calibration stops the work at its start.
     """
+    warn_of_codes(panel)
     condition = None if start else default_condition(options["model"], options["condition"], panel)
     choice, place = window_of(options["window"], panel), resolve_device(device)
     window = choice.window
     settings.check({**options, "window": window})
     parts = cut(panel, window, validation=validation, calibration=calibration)
+    warn_of_short(panel, parts, window)
     # A Bernoulli likelihood has no density outside [0, 1], so its range must hold what is held back, too.
     scaled = panel if settings.is_bernoulli(options["likelihood"]) else parts.fit
     preparation = Preparation.fit(parts.fit, scaled, panel, scaling=options["scaling"], condition=condition)
+    preparation = replace(preparation, min_observed=min_observed)
     if start is None:
         model = build_model(options, len(panel.channels), preparation.conditions.size, seed)
     else:

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from seqae.anomaly.drift import Reference
+from seqae.anomaly.scoring import LEAST_OBSERVED
 from seqae.conditions import Conditions
 from seqae.errors import DataError, ModelFileError, OptionError, SeqaeWarning
 from seqae.scaling import Scaler
@@ -245,6 +246,8 @@ class Preparation:
     """{"text": "5min", "seconds": 300.0}, seconds None for plain numbers; None without an even time axis."""
     reference: Reference | None = None
     """What all of the training data were like, to tell when new data are not."""
+    min_observed: float = LEAST_OBSERVED
+    """The share of observed values that windows had in training: of steps with a value that they need in scoring."""
 
     @classmethod
     def fit(
@@ -293,20 +296,20 @@ class Preparation:
             "missing_rate": list(self.missing_rate),
             "step": None if self.step is None else dict(self.step),
             "reference": None if self.reference is None else self.reference.to_document(),
+            "min_observed": self.min_observed,
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Preparation:
         """Read what to_document wrote; raises ModelFileError where that cannot be."""
         try:
-            scaler, conditions = (
-                Scaler.from_document(document["scaler"]),
-                Conditions.from_document(document["conditions"]),
-            )
-            rates = tuple(map(float, document["missing_rate"]))
-            known = document["reference"]
+            scaler, conditions = Scaler.from_document(document["scaler"]), document["conditions"]
+            channels, rates = tuple(document["channels"]), tuple(map(float, document["missing_rate"]))
+            known, least = document["reference"], float(document.get("min_observed", LEAST_OBSERVED))
             reference = None if known is None else Reference.from_document(known)
-            return cls(tuple(document["channels"]), scaler, conditions, rates, document["step"], reference)
+            return cls(
+                channels, scaler, Conditions.from_document(conditions), rates, document["step"], reference, least
+            )
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"the model file's preparation cannot be read ({error}). Train it again.") from None
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 __all__ = [
     "BLOCK",
+    "LEAST_OBSERVED",
     "MISSING",
     "MODES",
     "SCORERS",
     "Folded",
     "Measure",
+    "enough_observed",
     "fold_band",
     "fold_outputs",
     "head_of",
@@ -52,6 +54,10 @@ from seqae.windows import Batch, WindowSet
 
 BLOCK = 512
 """Windows that are evaluated at a time. Another number changes scores in their last bits at most."""
+
+LEAST_OBSERVED = 0.5
+"""The share of a window's steps that must have a value in some channel for it to say anything of its rows: what a model
+makes of a window that is nearly all gap is strange for the gap alone."""
 
 Measure = Callable[[Batch, Output], Tensor]
 """Gives (B, W, K) of what is to be folded, NaN where there is nothing."""
@@ -158,6 +164,7 @@ def score_windows(
     mode: str = "overlap",
     smoothing: int = 1,
     missing: NDArray[np.float64] | None = None,
+    min_observed: float = LEAST_OBSERVED,
     batch_size: int = BLOCK,
     progress: bool = False,
 ) -> list[list[Folded]]:
@@ -165,8 +172,9 @@ def score_windows(
 
     The last of each list is no head's: the squared error of each value, (T, C), never smoothed, which says where within
     a strange stretch values are off. smoothing: rows of the moving mean, of the past alone in mode causal. missing:
-    (C,) the part that a missing value gets; None gives it none: NaN. See `total_score` for the step's score, and
-    `fold_outputs`.
+    (C,) the part that a missing value gets; None gives it none: NaN. min_observed: a window with a smaller share of
+    steps that have a value says nothing of the values it has, and covers no row by them (see LEAST_OBSERVED); what is
+    missing in it gets its part all the same. See `total_score` for the step's score, and `fold_outputs`.
     """
     given = np.full(windows.channels, np.nan) if missing is None else missing
     unseen = torch.as_tensor(given, dtype=torch.float32, device=windows.device)
@@ -174,6 +182,7 @@ def score_windows(
     def measure(head: Head) -> Measure:
         def measured(batch: Batch, output: Output) -> Tensor:
             parts = head.parts(model, batch, output).expand(-1, batch.x.shape[1], -1)
+            parts = torch.where(enough_observed(batch, min_observed)[:, None, None], parts, torch.nan)
             if head.channelwise:
                 return torch.where(batch.observed, parts, unseen)
             return torch.where(batch.observed.any(-1, keepdim=True), parts, torch.nan)
@@ -181,7 +190,8 @@ def score_windows(
         return measured
 
     def error(batch: Batch, output: Output) -> Tensor:
-        return torch.where(batch.observed, squared_error(batch.x, output), torch.nan)
+        told = batch.observed & enough_observed(batch, min_observed)[:, None, None]
+        return torch.where(told, squared_error(batch.x, output), torch.nan)
 
     measures = [*(measure(head) for head in heads), error]
     folded = fold_outputs(model, windows, measures, mode=mode, batch_size=batch_size, progress=progress)
@@ -191,6 +201,12 @@ def score_windows(
         [*(Folded(moving_mean(one.values, smoothing, past_only=past), one.coverage) for one in said), raw]
         for *said, raw in each
     ]
+
+
+def enough_observed(batch: Batch, least: float) -> Tensor:
+    """Return (B,) which windows have a value, in any channel, in at least this share of their own steps."""
+    steps = batch.x.shape[1] if batch.lengths is None else batch.lengths
+    return batch.observed.any(-1).sum(-1) / steps >= least
 
 
 def total_score(parts: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -313,7 +313,8 @@ def _options(detector: Detector) -> dict[str, Any]:
     if not isinstance(options["model"], str):
         own = {} if recipe is None else {name: recipe["arguments"].get(name) for name in NETWORK}
         options |= {name: own.get(name) for name in NETWORK} | {"model": None if recipe is None else recipe["builder"]}
-    return options | {"window": detector.window, "condition": list(detector.preparation.conditions.names)}
+    settled = {"window": detector.window, "stride": detector.stride, "smoothing": detector.smoothing}
+    return options | settled | {"condition": list(detector.preparation.conditions.names)}
 
 
 def _finite(value: Any) -> float | None:

@@ -14,39 +14,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqae.report.words import Clock, alarm_words, count, number, rhythm, share, value_words
+from seqae.report.words import (
+    METRICS,
+    MODEL,
+    SCORING,
+    THRESHOLD,
+    TRAINING,
+    Clock,
+    alarm_words,
+    count,
+    number,
+    rhythm,
+    share,
+    value_words,
+)
 from seqae.series import Series
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 LIBRARIES = ("seqae", "torch", "numpy", "pandas", "scipy", "scikit-learn", "plotly")
-METRICS = {
-    "vus_pr": "VUS-PR",
-    "vus_roc": "VUS-ROC",
-    "average_precision": "average precision",
-    "auroc": "AUROC",
-    "ucr_hit": "UCR hit",
-    "best_pa20_f1": "PA%20 F1, threshold chosen by the labels",
-    "event_precision": "event precision",
-    "event_recall": "event recall",
-    "false_alarms_per_thousand": "false alarms in 1,000 normal rows",
-    "precision": "precision of rows",
-    "composite_f1": "composite F1",
-    "affiliation_precision": "affiliation precision",
-    "affiliation_recall": "affiliation recall",
-    "pa20_f1": "PA%20 F1",
-}
 MANY = 30  # events, and the table begins with the most severe
 COUNTS = ("window", "rows", "unscored", "anomalies", "note")
-THRESHOLD = {
-    "value": "threshold",
-    "rate_interval": "bounds of that rate on as many new rows (90 %)",
-    "source": "calibrated on",
-    "first": "from",
-    "last": "to",
-    "rows": "calibration rows",
-    "disjoint_windows": "windows without common rows in them",
-    "effective": "independent scores they are worth",
-}
 METHODS = {"score": "this model", "random": "a random score", "energy": "smoothed energy, no model"}
 
 
@@ -83,13 +70,9 @@ class Facts(NamedTuple):
 def page(facts: Facts, *, style: str, script: str, library: str, data: str) -> str:
     """Return the whole page; data: JSON that is safe in a script element."""
     title = escape(facts.title)
-    sections = [
-        _series_section(facts),
-        _labels_section(facts.metrics),
-        _threshold_section(facts),
-        _training_section(facts),
-    ]
-    main = "\n".join(section for section in sections if section)
+    kind = "below" if facts.threshold is not None else "below plain"
+    below = [_labels_section(facts.metrics), _threshold_section(facts), _training_section(facts)]
+    main = f'{_series_section(facts)}\n<div class="{kind}">\n{chr(10).join(filter(None, below))}\n</div>'
     body = f"{_head(facts, title)}\n<main>\n{main}\n</main>\n{_footer(facts)}"
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -158,7 +141,7 @@ def _series_section(facts: Facts) -> str:
     legend = "".join(f'<li><span class="key {kind}"></span>{escape(text)}</li>' for kind, text in keys)
     return f"""<section aria-labelledby="series-title">
 <h2 id="series-title">The series, what was expected, and the score</h2>
-<div class="board">
+<div class="board{"" if len(facts.events) or facts.threshold is not None else " plain"}">
 <div class="charts">
 <div class="bar">
 <button type="button" id="whole">Whole series</button>
@@ -174,6 +157,7 @@ def _series_section(facts: Facts) -> str:
 <div class="side">
 {_events_table(facts)}
 <div id="chosen" aria-live="polite"></div>
+{_histogram(facts)}
 </div>
 </div>
 </section>"""
@@ -251,6 +235,8 @@ def _labels_section(metrics: pd.DataFrame | str | None) -> str:
         rows, left, spans = (int(metrics[name].iloc[0]) for name in ("rows", "unscored", "anomalies"))
         about += f" Measured on {count(rows, 'row')} with {count(spans, 'labelled span')}"
         about += f"; {count(left, 'row')} without a score left out." if left else "."
+    if "event_precision" in metrics.columns:
+        about += " Events are runs of flagged rows here, which may be wider than those in the list."
     columns = [METHODS.get(str(name), str(name)) for name in metrics.index]
     lines = [
         (METRICS.get(str(name), str(name).replace("_", " ")), *(_metric(value) for value in metrics[name]))
@@ -266,18 +252,27 @@ def _metric(value: Any) -> str:
     return number(float(value), 3) if isinstance(value, int | float | np.number) else str(value)
 
 
+def _histogram(facts: Facts) -> str:
+    if facts.threshold is None:
+        return ""
+    return (
+        "<h3>Scores of the calibration rows</h3>\n"
+        '<div id="calibration" class="small" role="img" aria-label="Histogram of the calibration scores"></div>\n'
+        '<p class="note" id="beyond"></p>'
+    )
+
+
 def _threshold_section(facts: Facts) -> str:
     threshold = facts.threshold
     head = '<section aria-labelledby="threshold-title">\n<h2 id="threshold-title">How the threshold was chosen</h2>\n'
     if threshold is None:
         return f"{head}<p>{escape(alarm_words(None))}</p>\n</section>"
-    value = dict(threshold) | {"value": "out of reach" if threshold["value"] is None else threshold["value"]}
-    return (
-        f'{head}<div class="pair">\n<div>{_settings(value, THRESHOLD)}</div>\n'
-        "<div><h3>Scores of the calibration rows</h3>\n"
-        '<div id="calibration" class="small" role="img" aria-label="Histogram of the calibration scores"></div>\n'
-        '<p class="note" id="beyond"></p></div>\n</div>\n</section>'
-    )
+    told = dict(threshold)
+    told["value"] = "out of reach" if told["value"] is None else told["value"]
+    told |= {name: share(told[name]) for name in ("alpha", "false_alarm_rate") if told.get(name) is not None}
+    if told.get("rate_interval"):
+        told["rate_interval"] = " to ".join(map(share, told["rate_interval"]))
+    return f"{head}{_settings(told, THRESHOLD)}\n</section>"
 
 
 def _training_section(facts: Facts) -> str:
@@ -301,15 +296,17 @@ def _training_section(facts: Facts) -> str:
 
 
 def _footer(facts: Facts) -> str:
-    chosen = {"window chosen because": facts.reason} if facts.reason else {}
-    used = {name: version(name) for name in LIBRARIES}
+    options = {**facts.options, **({"window_reason": facts.reason} if facts.reason else {})}
+    model = {name: options[name] for name in MODEL if name in options}
+    scoring = {name: value for name, value in options.items() if name not in MODEL}
+    data, used = _settings(facts.training_data, TRAINING), {name: version(name) for name in LIBRARIES}
     boxes = [
-        ("Training data", _settings(facts.training_data, {"first": "from", "last": "to", "sha256": "SHA-256"})),
-        ("Options", _settings({**facts.options, **chosen}, {})),
-        ("Versions that made this page", _settings(used, {})),
+        f"<h3>Training data</h3>{data}\n<h3>Versions that made this page</h3>{_settings(used, {})}",
+        f"<h3>Model</h3>{_settings(model, MODEL)}",
+        f"<h3>Scores and events</h3>{_settings(scoring, SCORING)}",
     ]
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    inner = "\n".join(f"<div><h3>{name}</h3>{table}</div>" for name, table in boxes)
+    inner = "\n".join(f"<div>{box}</div>" for box in boxes)
     return (
         f'<footer aria-labelledby="origin-title">\n<h2 id="origin-title">Where this comes from</h2>\n'
         f'<div class="trio">\n{inner}\n</div>\n<p class="note">Written {written} by seqae. Nothing in this file is '
@@ -323,7 +320,8 @@ def _settings(told: Mapping[str, Any], names: Mapping[str, str]) -> str:
     for key, value in told.items():
         label = names.get(key, key.replace("_", " "))
         if isinstance(value, Mapping) and value:
-            rows += [(f"{label}: {str(name).replace('_', ' ')}", value_words(part)) for name, part in value.items()]
+            inner = {name: f"{label}: {str(name).replace('_', ' ')}" for name in value}
+            rows += [(names.get(inner[name], inner[name]), value_words(part)) for name, part in value.items()]
         else:
             rows.append((label, value_words(value)))
     return _table((), rows, kind="settings")

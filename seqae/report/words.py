@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Clock", "alarm_words", "clock_of", "count", "number", "per_time", "rhythm", "share", "value_words"]
+__all__ = [
+    "METRICS", "MODEL", "SCORING", "THRESHOLD", "TRAINING", "Clock", "alarm_words", "clock_of", "count", "number",
+    "per_time", "rhythm", "share", "value_words",
+]  # fmt: skip
 
 import math
 from collections.abc import Mapping
@@ -17,6 +20,77 @@ from seqae.steps import spell
 
 DAY = 86_400
 MANY = 12
+METRICS = {
+    "vus_pr": "VUS-PR",
+    "vus_roc": "VUS-ROC",
+    "average_precision": "average precision",
+    "auroc": "AUROC",
+    "ucr_hit": "UCR hit",
+    "best_pa20_f1": "PA%20 F1, threshold chosen by the labels",
+    "event_precision": "event precision",
+    "event_recall": "event recall",
+    "false_alarms_per_thousand": "false alarms in 1,000 normal rows",
+    "precision": "precision of rows",
+    "composite_f1": "composite F1",
+    "affiliation_precision": "affiliation precision",
+    "affiliation_recall": "affiliation recall",
+    "pa20_f1": "PA%20 F1",
+}
+THRESHOLD = {
+    "method": "rule",
+    "alpha": "false alarms asked for, of normal rows (alpha)",
+    "value": "threshold: rows that score higher are flagged",
+    "false_alarm_rate": "false alarms to be expected, of normal rows",
+    "false_alarms_per_day": "false alarms to be expected a day",
+    "rate_interval": "bounds of that share on as many new rows (90 %)",
+    "source": "calibrated on",
+    "series": "series",
+    "first": "from",
+    "last": "to",
+    "rows": "calibration rows",
+    "disjoint_windows": "windows without common rows in them",
+    "effective": "independent scores they are worth",
+    "error_limit": "error above which a row of an event is off",
+}
+TRAINING = {
+    "first": "from",
+    "last": "to",
+    "sha256": "SHA-256",
+    "parts: fit": "rows that were fitted",
+    "parts: validation": "rows that said when to stop",
+    "parts: calibration": "rows that set the threshold",
+}
+MODEL = {
+    "model": "model",
+    "cell": "recurrent cell",
+    "decoder_type": "decoder is fed",
+    "feedback": "fed back of the row before",
+    "window": "window, rows",
+    "window_reason": "window chosen because",
+    "latent": "latent dimensions",
+    "hidden": "units of a layer",
+    "layers": "layers",
+    "bidirectional": "encoder reads both ways",
+    "reverse": "decodes from the last row",
+    "likelihood": "distribution of a value",
+    "prior": "prior of the latent",
+    "condition": "told beforehand (condition)",
+    "scaling": "scaling of the channels",
+}
+SCORING = {
+    "scorer": "score heads",
+    "fusion": "several heads are made one by",
+    "mode": "windows that give a row its score",
+    "smoothing": "rows of the moving mean over scores",
+    "stride": "rows between scored windows",
+    "missing": "missing values",
+    "threshold": "threshold rule",
+    "alpha": "false alarms asked for (alpha)",
+    "per_series": "a threshold for each series",
+    "merge": "normal rows within an event, at most",
+    "min_length": "rows that an event needs",
+}
+"""What options and figures are called, in the order of the page."""
 LONGER = (("year", 365.25), ("month", 30.436875), ("week", 7.0), ("day", 1.0))
 
 

@@ -15,9 +15,12 @@ from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.fleets.fleet import Fleet, FleetDetection
 
 ATTENTION_COLUMNS = (
-    "series", "ongoing", "severity", "events", "peak", "last_end", "channels", "rows", "scored", "flagged",
+    "series", "ongoing", "severity", "score", "events", "peak", "last_end", "channels", "rows", "scored", "flagged",
     "flagged_share", "expected_share", "note",
 )  # fmt: skip
+NO_THRESHOLD = "no threshold: nothing is flagged."
+TOP, LEAST = 3, 0.1
+"""Channels that are named, and the share of the score that each needs, as of events."""
 ALONE = "series"
 """What the series of a Detection of one series is called."""
 
@@ -36,13 +39,15 @@ def attention_table(
     may be flagged; notes: what else is to be said of a series, also of one without a table. merge: normal rows between
     two events that are still one.
 
-    severity, peak, channels: of the worst event. last_end: of the event that ends last. ongoing: whether an event goes
-    on at the end: at most `merge` scored rows follow it, so that one more flagged row could still belong to it. scored:
-    the share of rows that have a score; flagged_share: flagged rows by scored ones, to be held against expected_share.
+    severity, peak, channels: of the worst event; peak and channels of a series that was judged by no threshold (its
+    rows are neither flagged nor not): of its highest score. score: the highest. last_end: of the event that ends last.
+    ongoing: whether an event goes on at the end: at most `merge` scored rows follow it, so that one more flagged row
+    could still belong to it. scored: the share of rows that have a score; flagged_share: flagged rows by scored ones,
+    to be held against expected_share.
 
     First come series whose event is going on, then those with events that are over, then those not one row of which has
     a score (nobody knows how they are), then the rest. Within each: by severity, then by flagged_share, the highest
-    first, then as given.
+    first; then those judged by no threshold, first those with a note, by their score; then as given.
     """
     expected, notes = expected or {}, notes or {}
     names = [*scores, *(name for name in notes if name not in scores)]
@@ -75,6 +80,9 @@ def summarise(judge: Detector | Fleet, found: Detection | FleetDetection, *, mer
     if isinstance(judge, Fleet) and isinstance(found, FleetDetection):
         for name in scores:
             notes[name] = [*notes.get(name, []), *judge.remarks.get(name, []), *found.remarks.get(name, [])]
+    for name, table in scores.items():
+        if _unjudged(table):
+            notes[name] = [*notes.get(name, []), NO_THRESHOLD]
     return attention_table(
         scores,
         events,
@@ -93,6 +101,12 @@ def _line(
         rows, given, flagged = len(table), table["score"].notna().to_numpy(), int(table["is_anomaly"].sum())
     scored = int(given.sum())
     worst: dict[str, Any] = {"severity": math.nan, "peak": None, "channels": ""}
+    highest, judged = math.nan, True
+    if table is not None and scored:
+        judged = not _unjudged(table)
+        at = int(np.nanargmax(table["score"].to_numpy(np.float64)))
+        highest = float(table["score"].iloc[at])
+        worst |= {} if judged else {"peak": _axis(table)[at], "channels": _top(table.iloc[at])}
     last, ongoing = None, False
     if len(events):
         worst = dict(events.iloc[int(events["severity"].to_numpy().argmax())])
@@ -108,6 +122,7 @@ def _line(
         "series": name,
         "ongoing": ongoing,
         "severity": float(worst["severity"]),
+        "score": highest,
         "events": len(events),
         "peak": worst["peak"],
         "last_end": last,
@@ -115,10 +130,24 @@ def _line(
         "rows": rows,
         "scored": scored / rows if rows else 0.0,
         "flagged": flagged,
-        "flagged_share": flagged / scored if scored else math.nan,
+        "flagged_share": flagged / scored if scored and judged else math.nan,
         "expected_share": math.nan if expected is None else expected,
         "note": note,
     }
+
+
+def _unjudged(table: pd.DataFrame) -> bool:
+    """Tell whether rows have a score and no threshold has judged them."""
+    return bool(table["score"].notna().any() and table["is_anomaly"].isna().all())
+
+
+def _top(row: pd.Series) -> str:
+    """Return the channels with the largest shares of a row's score."""
+    parts = {name.removeprefix("score_"): row[name] for name in row.index if str(name).startswith("score_")}
+    positive = {name: float(part) for name, part in parts.items() if part > 0}
+    total = sum(positive.values())
+    best = sorted(positive, key=lambda name: -positive[name])[:TOP]
+    return ", ".join(name for name in best if positive[name] >= LEAST * total)
 
 
 def _axis(table: pd.DataFrame) -> pd.Index:
@@ -133,7 +162,9 @@ def _times(values: list[Any]) -> pd.Series:
     return inferred if pd.api.types.is_datetime64_any_dtype(inferred) else column
 
 
-def _urgency(line: Mapping[str, Any]) -> tuple[int, float, float]:
+def _urgency(line: Mapping[str, Any]) -> tuple[int, float, float, bool, float]:
     group = 0 if line["ongoing"] else 1 if line["events"] else 2 if line["scored"] == 0 else 3
     severity, share = (math.inf if math.isnan(line[name]) else -line[name] for name in ("severity", "flagged_share"))
-    return group, severity, share
+    unjudged = group == 3 and math.isnan(line["flagged_share"])
+    quiet = unjudged and line["note"] in ("", NO_THRESHOLD)
+    return group, severity, share, quiet, -line["score"] if unjudged else 0.0

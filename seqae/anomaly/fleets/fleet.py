@@ -7,6 +7,7 @@ __all__ = ["Fleet", "FleetDetection"]
 import contextlib
 import copy
 import inspect
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from seqae.anomaly.detector import Detector
+from seqae.anomaly.detector import Detection, Detector
+from seqae.anomaly.events import EVENT_COLUMNS
 from seqae.anomaly.fleets.apart import SHOWN, Said, Task, attempt, pass_on, train_each
 from seqae.anomaly.fleets.folder import INDEX, MODELS, file_stems, read_index, write_index
 from seqae.anomaly.pipeline import read_given
@@ -180,11 +182,14 @@ class Fleet:
         self, data: Any, *, merge: int | None = None, min_length: int | None = None, batch_size: int = BLOCK,
         progress: bool = False,
     ) -> FleetDetection:  # fmt: skip
-        """Return scores, as `score` does, events with a column `series` first, and what could not be scored."""
+        """Return scores, as `score` does, events with a column `series` first, and what could not be scored.
+
+        A series whose Detector has no threshold has scores and no events.
+        """
         members = _members(data)
         rules: dict[str, Any] = {"merge": merge, "min_length": min_length, "batch_size": batch_size}
         found, unscored, absent, remarks = self._each(
-            members, lambda own, one: own.detect(one, **rules), "no score for", progress
+            members, lambda own, one: _detected(own, one, rules), "no score for", progress
         )
         scores = self._complete(members, {name: one.scores[name] for name, one in found.items()}, unscored)
         events = [one.events for one in found.values()]
@@ -297,6 +302,13 @@ class Fleet:
                 given = read_given({name: members[name]}, self._any().preparation.conditions.columns)
                 every |= cast(dict[str, pd.DataFrame], given.answer({name: _blank(given.panel[0], like)}))
         return {name: every[name] for name in members if name in every}
+
+
+def _detected(own: Detector, data: Any, rules: Mapping[str, Any]) -> Detection:
+    if own.calibration is not None:
+        return own.detect(data, **rules)
+    events = pd.DataFrame({name: [] for name in ("series", *EVENT_COLUMNS)})
+    return Detection(own.score(data, batch_size=rules["batch_size"]), events, math.inf)
 
 
 def _members(data: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["INDEX", "MODELS", "file_stems", "holds_fleet", "read_index", "write_index"]
+__all__ = ["INDEX", "MODELS", "file_stems", "holds_fleet", "listed", "member_file", "read_index", "write_index"]
 
 import contextlib
 import json
@@ -12,14 +12,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from seqae.errors import ModelFileError
+from seqae.errors import ModelFileError, OptionError
 
 KIND, FORMAT_VERSION = "fleet", 1
 INDEX, MODELS = "fleet.json", "models"
 """The index, and the folder of model files beside it."""
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 """What no file may be called under Windows, whatever its ending."""
-LONGEST = 80
+LONGEST, LISTED = 80, 10
 
 
 def holds_fleet(path: str | os.PathLike[str]) -> bool:
@@ -46,6 +46,22 @@ def file_stems(names: Iterable[str], held: Collection[str] = ()) -> list[str]:
         taken.add(stem.lower())
         stems.append(stem)
     return stems
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first ten names as text, and how many more there are."""
+    known = list(names)
+    return ", ".join(known[:LISTED]) + (f" and {len(known) - LISTED} more" if len(known) > LISTED else "")
+
+
+def member_file(folder: str | os.PathLike[str], name: str | None) -> Path:
+    """Return the model file of one series; OptionError that lists the names where there is none of this name."""
+    place = Path(folder)
+    files = read_index(place / INDEX)["series"]
+    if name in files:
+        return place / MODELS / files[name]
+    what = f"has no model for a series {name!r}" if name is not None else "holds a model for each series"
+    raise OptionError(f"{place} {what}. Name one of its {len(files)} with --series: {listed(files)}.")
 
 
 def write_index(

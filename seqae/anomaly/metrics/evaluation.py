@@ -55,6 +55,7 @@ def evaluate(
     labels: ArrayLike,
     *,
     flags: ArrayLike | None = None,
+    events: ArrayLike | None = None,
     values: ArrayLike | None = None,
     window: int | None = None,
     seed: int = 0,
@@ -62,7 +63,9 @@ def evaluate(
     """Return the metrics of scores (T,) against labels (T,), and those of two baselines that learn nothing.
 
     Rows: score; random (the mean over 10 draws); energy, where values (T, C) are given. flags (T,): the rows that were
-    flagged; a baseline then flags its highest ones, as many. window: the widest margin of VUS; None takes that of
+    flagged; a baseline then flags its highest ones, as many. events (E, 2): the rows of listed events, from the first
+    up to but not the second, in place of flags: their rows are flagged then, and each counts once in event_precision,
+    which otherwise counts runs of flagged rows. window: the widest margin of VUS; None takes that of
     `vus_window`, by the values or else the scores. Rows without a score (NaN) are left out for all three.
 
     Columns: those of SCORE_METRICS, with flags those of FLAG_METRICS, then window, rows (those measured), unscored
@@ -74,6 +77,12 @@ def evaluate(
     if given.shape != marks.shape:
         raise DataError(f"there are {len(marks)} labels for scores of the shape {given.shape}. Give one for each row.")
     scored = ~np.isnan(given)
+    listed = np.asarray([] if events is None else events, dtype=np.int64).reshape(-1, 2)
+    if events is not None:
+        flags = np.zeros(len(given), dtype=bool)
+        for first, stop in listed:
+            flags[first:stop] = True
+    met = [bool((marks & scored)[first:stop].any()) for first, stop in listed]
     raised = None if flags is None else checked_flags(flags, marks)[0][scored]
     rows, marks = int(scored.sum()), marks[scored]
     if window is None:
@@ -95,6 +104,8 @@ def evaluate(
         means = {column: float(np.mean([one[column] for one in results])) for column in results[0]}
         counts = {"window": window, "rows": rows, "unscored": len(given) - rows, "anomalies": len(segments(marks)[0])}
         lines[name] = means | counts | {"note": "; ".join(dict.fromkeys(note for one in notes for note in one))}
+    if met:
+        lines["score"]["event_precision"] = float(np.mean(met))
     return pd.DataFrame.from_dict(lines, orient="index")
 
 

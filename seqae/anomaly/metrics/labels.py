@@ -5,7 +5,16 @@ Rows are matched by stamp where both sides have stamps, otherwise by row number,
 
 from __future__ import annotations
 
-__all__ = ["LABEL_NAMES", "ColumnLabels", "IntervalLabels", "Labels", "marks_of", "nab_key", "read_labels"]
+__all__ = [
+    "LABEL_NAMES",
+    "ColumnLabels",
+    "IntervalLabels",
+    "Labels",
+    "marks_of",
+    "nab_key",
+    "read_events",
+    "read_labels",
+]
 
 import difflib
 import json
@@ -17,9 +26,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from seqae.anomaly.metrics.rows import Table, read_parts, same_kind, span
+from seqae.anomaly.metrics.rows import Table, read_parts, read_rows, same_kind, span
 from seqae.anomaly.metrics.segments import Flags, Floats
 from seqae.errors import DataError, OptionError, SeqaeWarning
 from seqae.stamps import Origin, read_stamps
@@ -70,8 +80,14 @@ class IntervalLabels(Labels):
     def on(self, axis: pd.Index) -> Flags:
         """Return which rows lie in an interval; DataError where no interval holds any, a warning where some do not."""
         flags = np.zeros(len(axis), dtype=bool)
+        for first, stop in self.rows_on(axis):
+            flags[first:stop] = True
+        return flags
+
+    def rows_on(self, axis: pd.Index) -> NDArray[np.int64]:
+        """Return the rows (S, 2) of each interval, from the first up to but not the second; errors as of `on`."""
         if not len(self.starts):
-            return flags
+            return np.empty((0, 2), dtype=np.int64)
         dated = isinstance(self.starts, pd.DatetimeIndex)
         if dated and isinstance(axis, pd.RangeIndex):
             raise DataError(
@@ -84,8 +100,6 @@ class IntervalLabels(Labels):
         if not axis.is_monotonic_increasing:
             raise DataError("the stamps of the scores do not increase. Sort the table of scores by time.")
         firsts, lasts = axis.searchsorted(self.starts, side="left"), axis.searchsorted(self.ends, side="right")
-        for first, last in zip(firsts, lasts, strict=True):
-            flags[first:last] = True
         outside = int((firsts >= lasts).sum())
         if outside == len(firsts):
             raise DataError(
@@ -96,7 +110,7 @@ class IntervalLabels(Labels):
             warnings.warn(
                 f"{self.name}: {outside} of {len(firsts)} intervals hold no scored row.", SeqaeWarning, stacklevel=2
             )
-        return flags
+        return np.stack([firsts, np.maximum(firsts, lasts)], axis=1)
 
 
 def read_labels(
@@ -142,6 +156,32 @@ def read_labels(
         name: ColumnLabels(Table.of(part, shown, **axis), _label_column(part, column, shown))
         for name, part in parts.items()
     }
+
+
+def read_events(
+    path: str | Path, *, series: Iterable[str] | None = None, id: str | None = None
+) -> dict[str, IntervalLabels]:
+    """Read listed events, as `seqae score --events` writes them, of one series, called "", or of each of several.
+
+    They are a table, also JSON Lines, with the columns start and end; id: the column that says whose each is. A table
+    without rows lists none. DataError where it does not fit.
+    """
+    shown, names = Path(path).name, None if series is None else list(series)
+    frame = read_rows(path, empty=True)
+    if frame.empty:
+        return {name: _no_interval(shown) for name in names or [""]}
+    lacking = [one for one in (*BOUNDS, *([] if names is None or id is None else [id])) if one not in frame.columns]
+    if lacking:
+        raise DataError(
+            f"{shown} has no column {lacking[0]!r}; the columns are {', '.join(frame.columns)}. Give what seqae score "
+            "--events wrote."
+        )
+    parts = {"": frame} if names is None else {str(one): part for one, part in frame.groupby(id, sort=False)}
+    if names is None and id in frame.columns and frame[id].nunique() > 1:
+        raise DataError(f"{shown} lists events of {frame[id].nunique()} series, the scores are of one. Give its own.")
+    first, last = BOUNDS
+    found = {name: _intervals(part[first], part[last], shown, "event") for name, part in parts.items()}
+    return {name: found.get(name, _no_interval(shown)) for name in names or [""]}
 
 
 def marks_of(column: pd.Series, shown: str) -> Flags:
@@ -217,7 +257,7 @@ def _pairs(held: Any, shown: str) -> Labels:
     return _intervals(frame[BOUNDS[0]], frame[BOUNDS[1]], shown, "pair")
 
 
-def _intervals(starts: pd.Series, ends: pd.Series, shown: str, each: str) -> Labels:
+def _intervals(starts: pd.Series, ends: pd.Series, shown: str, each: str) -> IntervalLabels:
     count = len(starts)
     if not count:
         return _no_interval(shown)
@@ -231,7 +271,7 @@ def _intervals(starts: pd.Series, ends: pd.Series, shown: str, each: str) -> Lab
     return IntervalLabels(first, last, shown)
 
 
-def _no_interval(shown: str) -> Labels:
+def _no_interval(shown: str) -> IntervalLabels:
     return IntervalLabels(pd.RangeIndex(0), pd.RangeIndex(0), shown)
 
 

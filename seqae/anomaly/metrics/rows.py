@@ -109,8 +109,11 @@ class Table:
         return self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan) if names else None
 
 
-def read_rows(path: str | Path) -> pd.DataFrame:
-    """Read a table as it stands: CSV (.gz or plain, - is stdin), .tsv, Parquet, or JSON as a list of rows."""
+def read_rows(path: str | Path, *, empty: bool = False) -> pd.DataFrame:
+    """Read a table as it stands: CSV (.gz or plain, - is stdin), .tsv, Parquet, JSON as a list of rows, or JSON Lines.
+
+    empty: whether it may have no rows.
+    """
     shown = "stdin" if str(path) == "-" else Path(path).name
     ending = shown.lower().removesuffix(".gz").rpartition(".")[2]
     try:
@@ -118,6 +121,9 @@ def read_rows(path: str | Path) -> pd.DataFrame:
             frame = pd.read_parquet(path).reset_index(drop=True)
         elif ending == "json":
             frame = _json_rows(json.loads(Path(path).read_text(encoding="utf-8")), shown)
+        elif shown.lower().endswith((".jsonl", ".ndjson")):
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            frame = _json_rows([json.loads(line) for line in lines if line.strip()], shown)
         else:
             source = io.BytesIO(sys.stdin.buffer.read()) if str(path) == "-" else path
             with warnings.catch_warnings():
@@ -133,7 +139,7 @@ def read_rows(path: str | Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as problem:
         reason = (str(problem).splitlines() or ["it is damaged"])[0].rstrip(".")
         raise DataError(f"{shown} cannot be read: {reason}. Give a table such as a UTF-8 CSV file.") from problem
-    if frame.empty:
+    if frame.empty and not empty:
         raise DataError(f"{shown} has no rows. Give at least one.")
     return frame.rename(columns=str)
 

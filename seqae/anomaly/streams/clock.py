@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.errors import TimeAxisError
-from seqae.stamps import TIME_UNITS, Origin, read_stamps
+from seqae.stamps import TIME_UNITS, read_stamps
 from seqae.steps import decimal_scale, last_digit
 
 Stamp = pd.Timestamp | float
@@ -165,6 +165,10 @@ def read_stamp(given: Any, *, time_unit: str | None = None, time_format: str | N
 
 
 def _dated(text: str, time_unit: str | None, time_format: str | None) -> Stamp:
+    if time_unit is not None and time_format is None:
+        raise TimeAxisError(
+            f"{text[:60]!r} is no number, as --time-unit {time_unit} has them. Write one, or leave out --time-unit."
+        )
     if time_unit is None and time_format is None and _ISO.fullmatch(text):
         try:
             return pd.Timestamp(text)
@@ -174,9 +178,25 @@ def _dated(text: str, time_unit: str | None, time_format: str | None) -> Stamp:
 
 
 def _by_column(value: Any, time_unit: str | None, time_format: str | None) -> Stamp:
-    origin = Origin("the time", lambda _: "this row")
-    column = pd.Series([value], name="time")
-    stamp: Stamp = read_stamps(column, time_unit=time_unit, time_format=time_format, origin=origin)[0]
+    """Read one stamp as a column of its own; TimeAxisError in words that suit a single row."""
+    try:
+        stamp: Stamp = read_stamps(pd.Series([value], name="time"), time_unit=time_unit, time_format=time_format)[0]
+    except TimeAxisError as problem:
+        shown = repr(value[:60]) if isinstance(value, str) else value
+        if value is None:
+            why = "there is no stamp. Every row needs its time"
+        elif time_format is not None:
+            why = f"{shown} does not fit --time-format {time_format!r}. Correct the row, or the format"
+        elif time_unit is not None:
+            fits = [unit for unit, ticks in TIME_UNITS.items() if abs(value) < _SPAN * ticks]
+            cure = f"Use --time-unit {fits[0]}, or correct the row" if fits else "Correct the row"
+            why = f"{shown} with --time-unit {time_unit} is outside the years 1717 to 2223. {cure}"
+        else:
+            why = (
+                f"{shown} is no date and time that can be read in one way. Write ISO 8601, such as 2020-01-31 "
+                "14:05:00, or name the form with --time-format, such as '%d/%m/%Y %H:%M'"
+            )
+        raise TimeAxisError(f"{why}.") from problem
     return stamp
 
 

@@ -44,7 +44,9 @@ def row_values(row: Any, channels: Sequence[str]) -> Floats:
     infinite = np.abs(wide) > _LARGEST
     if infinite.any():
         at = int(infinite.argmax())
-        raise DataError(f"{channels[at]} is {wide[at]}. Numbers must be finite and below 3.4e38; missing is NaN.")
+        raise DataError(
+            f"{channels[at]} is {wide[at]}. Give finite numbers below 3.4e38; missing is NaN, or an empty field."
+        )
     return wide.astype(np.float32)
 
 
@@ -95,7 +97,7 @@ class RowConditions:
 
     def _calendar(self, part: Calendar, stamp: Stamp | None) -> Floats:
         if not isinstance(stamp, pd.Timestamp):
-            raise DataError("the model's calendar needs the date and time of every row. Give time= (--time).")
+            raise DataError("the model's calendar needs the date and time of every row. Give it (--time).")
         if stamp not in self._ahead:
             stamps: pd.Index = pd.DatetimeIndex([stamp])
             if self.clock is not None:
@@ -107,6 +109,8 @@ class RowConditions:
         if not isinstance(row, Mapping | pd.Series) or part.column not in row:
             raise DataError(f"the row has no {part.column}, which the model's condition needs. Give it by name.")
         value = row[part.column]
+        if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+            raise DataError(f"{part.column!r} is missing, and the model's condition needs it in every row. Fill it in.")
         known = self._known.get(part.column)
         if known is None or type(known[0]) is not type(value) or known[0] != value:
             index = pd.Index([0 if stamp is None else stamp])

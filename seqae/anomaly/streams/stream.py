@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from seqae.anomaly.detector import Detector
 from seqae.anomaly.fusion import Scored
 from seqae.anomaly.heads import squared_error
-from seqae.anomaly.scoring import MISSING, Folded
+from seqae.anomaly.scoring import MISSING, Folded, enough_observed
 from seqae.anomaly.streams.clock import Stamp, clock_of, read_stamp
 from seqae.anomaly.streams.single_rows import RowConditions, row_values
 from seqae.errors import DataError, ModelFileError, OptionError, TimeAxisError
@@ -31,6 +31,11 @@ from seqae.windows import Batch
 Floats = NDArray[np.float32]
 
 KIND = "stream state"
+PARTS = {
+    "training_data": "training data", "weights": "weights", "window": "window", "heads": "score heads",
+    "smoothing": "smoothing", "series": "series",
+}  # fmt: skip
+"""What a state belongs to, in words."""
 
 
 class Memory(NamedTuple):
@@ -60,15 +65,15 @@ class Stream:
         mode, judge = detector.options["mode"], detector.judge
         if mode != "causal":
             raise OptionError(
-                f"a stream knows the past alone, and this detector was trained with mode {mode}, which waits for later "
-                "rows. Train it with --mode causal."
+                f"a stream knows the past alone, and this model was trained with --mode {mode}, whose scores wait for "
+                "later rows. Train one with --mode causal."
             )
         self.model, self.preparation, self.window = detector.model.eval(), detector.preparation, detector.window
         self._calibration = judge.calibration if series is None else judge.of(series)
         if self._calibration is not None and self._calibration.threshold.batchwise:
             raise OptionError(
                 f"threshold {self._calibration.threshold.name} judges rows together, and a stream has one at a time. "
-                "Use --threshold conformal, or detector.calibrate(threshold='conformal')."
+                "Use --threshold conformal."
             )
         self.judge, self._data, self._series = judge, detector.training_data.get("sha256"), series
         self._smoothing = detector.smoothing
@@ -121,7 +126,9 @@ class Stream:
         seen = memory.total + gap - filled + 1 + np.arange(filled) >= window
         parts = tuple(
             _last(self._smoothing, old, np.where(seen[:, None], unseen, np.float32(np.nan)), new[None])
-            for old, unseen, new in zip(memory.parts, self._unobserved()[0], said, strict=True)
+            for old, unseen, new in zip(
+                memory.parts, self._unobserved(np.zeros(len(values), dtype=bool))[0], said, strict=True
+            )
         )
         record = self._record(self._combine([_mean(recent) for recent in parts], error))
         self._memory = Memory(count, rows, conditions, parts, stamp)
@@ -137,13 +144,15 @@ class Stream:
     def restore(self, state: Mapping[str, Any], source: str = "the state") -> None:
         """Go on from what `state` gave; ModelFileError where that is of another model or series, or no state."""
         if state.get("kind") != KIND:
-            raise ModelFileError(f"{source} is no state of a stream but a {state.get('kind')}. Name another file.")
+            raise ModelFileError(
+                f"{source} is no state of a stream but another file of seqae's. Name a file of its own."
+            )
         own, given = self._of(), state.get("of", {})
         differing = [name for name, value in own.items() if given.get(name) != value]
         if differing:
             raise ModelFileError(
-                f"{source} is of another model or series ({', '.join(differing)} differ). Give the one it was written "
-                "with, or begin anew with another file."
+                f"{source} is of another model or series (its {', '.join(PARTS[name] for name in differing)} differ). "
+                "Give the model and --series that it was written with, or begin anew with another file."
             )
         try:
             arrays, last = state["arrays"], _heard(state["last"])
@@ -168,7 +177,12 @@ class Stream:
     def load(cls, detector: Detector, path: str | os.PathLike[str], **options: Any) -> Self:
         """Return a stream that goes on where the saved one stopped; options: those of the constructor."""
         stream = cls(detector, **options)
-        tensors, document = read_safetensors(path)
+        try:
+            tensors, document = read_safetensors(path)
+        except ModelFileError as problem:
+            raise ModelFileError(
+                f"{os.fspath(path)} holds no state of a stream, or was cut off. Begin anew with another file."
+            ) from problem
         stream.restore({**document, "arrays": {name: one.numpy() for name, one in tensors.items()}}, os.fspath(path))
         return stream
 
@@ -180,21 +194,29 @@ class Stream:
         first, clock = self._memory.total == 0, self._clock
         if time is None:
             if last is not None:
-                raise DataError("the rows before had a time and this one has none. Give one for every row.")
+                raise DataError("the rows before had a time and this one has none. Give one for every row (--time).")
             return None, 0
         now: Any = read_stamp(time)
         dated = isinstance(now, pd.Timestamp)
         if clock is not None and clock.dated != dated:
-            cure = "Give dates and times (numbers: --time-unit)" if clock.dated else "Give numbers"
+            cure = (
+                "Write dates and times, or say with --time-unit s (ms, us, ns) what numbers count since 1970"
+                if clock.dated
+                else "Write plain numbers"
+            )
             raise TimeAxisError(f"{now} is another kind of time than the model was trained on. {cure}.")
         if first:
             return now, 0
         if last is None:
-            raise DataError("the rows before had no time and this one has. Give one for every row or for none.")
+            raise DataError("the rows before had no time and this one has. Leave it out here, too (--no-time).")
         if isinstance(last, pd.Timestamp) != dated or (dated and (last.tz is None) != (now.tz is None)):
-            raise TimeAxisError(f"{now} and {last}, the stamp before, are of two kinds. Write all stamps alike.")
-        if now <= last:
-            raise TimeAxisError(f"{now} does not come after {last}, the stamp before. Give rows in order, each once.")
+            raise TimeAxisError(
+                f"{now} and {last}, the stamp before, are of two kinds. Write all alike, with a UTC offset or without."
+            )
+        if now == last:
+            raise TimeAxisError(f"{now} does not come after the row before but is its time, too. Give each row once.")
+        if now < last:
+            raise TimeAxisError(f"{now} does not come after {last}, the time of the row before. Give rows in order.")
         if clock is None:
             return now, 0
         steps = clock.steps(last, now)
@@ -202,7 +224,8 @@ class Stream:
             assert self.preparation.step is not None
             raise TimeAxisError(
                 f"{now} does not follow on {last} by whole steps of {self.preparation.step['text']}, as the model was "
-                "trained on. Give rows on that step, or use --irregular keep (even=False)."
+                "trained on. Give rows on that step, or take every row as the next step, whatever its time, with "
+                "--irregular keep."
             )
         return now, steps - 1
 
@@ -212,11 +235,13 @@ class Stream:
         """Return what each head says of the last row of a window, and its squared errors (C,)."""
         seen = ~np.isnan(rows[-1])
         if not seen.any():
-            return self._unobserved()
+            return self._unobserved(seen)
         with torch.inference_mode():
             x = torch.from_numpy(rows)[None].to(self._device)
             condition = torch.from_numpy(conditions)[None].to(self._device) if conditions.shape[1] else None
             batch = Batch(x.nan_to_num(0.0), ~x.isnan(), condition)
+            if not enough_observed(batch, self.preparation.min_observed).item():
+                return self._unobserved(seen)
             output = self.model(batch.x, batch.observed, batch.condition, None, sample=False)
             told = [head.parts(self.model, batch, output) for head in self.judge.heads]
             *parts, error = (one[0, -1].float().cpu().numpy() for one in (*told, squared_error(batch.x, output)))
@@ -224,10 +249,11 @@ class Stream:
         said = [np.where(seen, part, self._unseen) if head.channelwise else part for head, part in heads]
         return said, np.where(seen, error, np.float32(np.nan))
 
-    def _unobserved(self) -> tuple[list[Floats], Floats]:
-        """Return the same of a row without a value."""
+    def _unobserved(self, seen: NDArray[np.bool_]) -> tuple[list[Floats], Floats]:
+        """Return the same of a row of whose values nothing is said: those it has (C,), and those it lacks."""
         silence, error = _nan(1), _nan(len(self._unseen))
-        return [self._unseen if head.channelwise else silence for head in self.judge.heads], error
+        lacking = np.where(seen, error, self._unseen)
+        return [lacking if head.channelwise else silence for head in self.judge.heads], error
 
     def _nothing(self) -> tuple[list[Floats], Floats]:
         """Return the same of a row without a whole window."""
