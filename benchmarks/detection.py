@@ -19,8 +19,9 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import baselines
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 import seqae
 from seqae.anomaly import metrics
 from seqae.anomaly.metrics.vus import vus, vus_window
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.periods import choose_window
 
 DEFAULT: dict[str, Any] = {}
@@ -45,11 +47,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Outcome(NamedTuple):
-    """The scores (M,) of a test part, which of its rows are flagged (M,), and the window."""
+    """The scores (M,) of a test part, which of its rows are flagged (M,), the window, and flags by other thresholds."""
 
     scores: NDArray[np.float64]
     flags: NDArray[np.bool_]
     window: int
+    others: Mapping[str, NDArray[np.bool_]] = MappingProxyType({})
 
 
 class Job(NamedTuple):
@@ -96,9 +99,14 @@ def ours(options: dict[str, Any], case: labelled.Case, seed: int, max_time: floa
     detector.fit(case.train, seed=seed, max_time=max_time, device="cpu")
     before = min(case.train_rows, 4 * detector.window)
     table = detector.score(case.values[case.train_rows - before :])[before:]
-    return Outcome(
-        table["score"].to_numpy(np.float64), table["is_anomaly"].fillna(False).to_numpy(bool), detector.window
-    )
+    scores, flags = table["score"].to_numpy(np.float64), table["is_anomaly"].fillna(False).to_numpy(bool)
+    assert detector.calibration is not None
+    others = {
+        name: detector.calibration.again(kind, ALPHA).threshold.flag(scores)
+        for name, kind in THRESHOLDS.items()
+        if name != detector.calibration.threshold.name
+    }
+    return Outcome(scores, flags, detector.window, others)
 
 
 def fitted(fit: baselines.Fit, case: labelled.Case, seed: int) -> Outcome:
@@ -130,6 +138,10 @@ def measure(outcome: Outcome, case: labelled.Case) -> dict[str, float | int | No
     flags = outcome.flags & ~unscored
     margin = vus_window(case.test)
     volume = vus(scores, truth, margin)
+    told = {}
+    for name, other in outcome.others.items():
+        told[f"false_alarms_{name}"] = metrics.false_alarms_per_thousand(other & ~unscored, truth)
+        told[f"event_recall_{name}"] = metrics.event_recall(other & ~unscored, truth)
     one = int((np.diff(truth.astype(np.int8), prepend=0) == 1).sum()) == 1
     return {
         "vus_pr": volume.pr,
@@ -142,6 +154,7 @@ def measure(outcome: Outcome, case: labelled.Case) -> dict[str, float | int | No
         "window": outcome.window,
         "vus_window": margin,
         "unscored": int(unscored.sum()),
+        **told,
     }
 
 

@@ -155,6 +155,24 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     return markdown(head, body)
 
 
+def thresholds(lines: Iterable[dict[str, Any]]) -> list[str]:
+    """Return ours at other thresholds than the default one: false alarms and event recall, by collection."""
+    ours = [line for line in lines if line["kind"] == "ours" and not line["failure"]]
+    table = pd.DataFrame(ours).drop_duplicates(KEY, keep="last") if ours else pd.DataFrame(columns=[*KEY, *MEASURES])
+    ends = [name.removeprefix("false_alarms") for name in table if str(name).startswith("false_alarms")]
+    if len(ends) < 2:
+        return ["Not run."]
+    collection = table["case"].str.split("/").str[0]
+    names = [name for name in COLLECTIONS if (collection == name).any()]
+    body = []
+    for method, own in table.groupby("method"):
+        for end in ends:
+            means = own.groupby(collection)[[f"false_alarms{end}", f"event_recall{end}"]].mean()
+            cells = [f"{shown(means.loc[n].iloc[0], 1)}, {shown(means.loc[n].iloc[1], 2)}" for n in names]
+            body.append([f"**{method}**", end.removeprefix("_") or "conformal", *cells])
+    return markdown(["ours", "threshold", *names], body)
+
+
 def failures(table: pd.DataFrame) -> list[str]:
     """Return the failed runs in Markdown, those of one series, method and reason in one row."""
     failed = table[table["failure"].notna()]
@@ -227,6 +245,8 @@ def write(
         )
         text += ["", "## Ours and what it has to beat", "", *verdicts(table)]
         text += ["", "## VUS-PR by collection", "", "†: not all series or seeds were run.", "", *markdown(head, body)]
+        text += ["", "## Ours at other thresholds: false alarms in 1,000 normal rows, event recall", ""]
+        text += thresholds(lines)
     for name in COLLECTIONS:
         own = table[table["collection"] == name]
         lacking = pd.Series([m for case, m, _ in missing if case.startswith(f"{name}/")], dtype=object).value_counts()

@@ -184,7 +184,12 @@ def _limit(*, again: bool) -> Group:
     """Return the options that turn scores into events; with `again`, None where not given: then as in training."""
     more: dict[str, Any] = {"default": None} if again else {}
     return Group(
-        _score("threshold", one_of(THRESHOLDS), "How the threshold follows from the calibration scores.", **more),
+        _score(
+            "threshold",
+            one_of(THRESHOLDS),
+            "How the threshold follows from the calibration scores; adaptive goes on to follow what is scored.",
+            **more,
+        ),
         _score("alpha", FALSE_ALARMS, "The share of normal rows that may be flagged.", **more),
         _score("merge", COUNT, "Normal steps between two events that are still one.", **more),
         _score("min_length", SIZE, "Steps that an event needs.", **more),

@@ -272,9 +272,9 @@ def runs(modules, data, tmp_path, monkeypatch):
     monkeypatch.setattr(detection.peers, "PEERS", {})
     monkeypatch.setattr(detection, "warmed", lambda method: None)
 
-    def here(jobs, workers, keep):
+    def here(jobs, workers, run_one, keep, died, told):
         for job in jobs:
-            keep(detection.record(job))
+            keep(run_one(job))
 
     monkeypatch.setattr(detection, "work", here)
     cache, output = tmp_path / "cache.jsonl", tmp_path / "out" / "detection.md"
@@ -343,7 +343,8 @@ def test_a_process_that_dies_fails_its_own_job_alone(modules, tmp_path, monkeypa
     mortal = importlib.import_module("mortal")
     lines = []
     jobs = [mortal.Job("ucr/a", "random", seed) for seed in range(4)]
-    modules["detection"].work(jobs, 2, lines.append, mortal.run)
+    detection = modules["detection"]
+    detection.work(jobs, 2, mortal.run, lines.append, detection.died, detection.told)
     failed = {found["seed"]: found["failure"] for found in lines}
     assert failed == {0: None, 1: "the process died", 2: None, 3: None}
     assert len(lines) == 4
@@ -370,7 +371,8 @@ def test_rows_without_a_score_count_as_the_least_strange_and_are_not_flagged(mod
     detection, case = modules["detection"], modules["labelled"].load("ucr/1_wave", data)
     scores = case.truth.astype(float)
     flags = np.ones(len(scores), dtype=bool)
-    whole = detection.measure(detection.Outcome(scores, flags, 20), case)
+    whole = detection.measure(detection.Outcome(scores, flags, 20, {"adaptive": case.truth}), case)
+    assert (whole["false_alarms_adaptive"], whole["event_recall_adaptive"]) == (0, 1)
     assert whole["ap"] == 1
     assert whole["event_recall"] == 1
     assert whole["false_alarms"] == 1000
@@ -401,6 +403,14 @@ LINES = [
     line("ucr/b", "energy", 0, 0.6),
     line("nab/c", "energy", 0, 0.4),
 ]
+
+
+def test_ours_at_other_thresholds_is_told_by_collection(modules):
+    more = {"false_alarms_adaptive": 4.0, "event_recall_adaptive": 0.5}
+    found = modules["standings"].thresholds([*LINES, line("ucr/z", "seqae", 0, 0.7, "ours") | more])
+    assert [row.split(" | ")[1] for row in found[2:]] == ["conformal", "adaptive"]
+    assert found[3].split(" | ")[2] == "4.0, 0.50"
+    assert modules["standings"].thresholds(LINES) == ["Not run."]
 
 
 def test_a_failed_run_counts_as_chance_in_comparisons_and_not_in_the_mean_over_successes(modules):

@@ -62,6 +62,7 @@ MADE = {
         "cell": "lstm", "scorer": ("reconstruction_probability", "nearest_window"), "fusion": "sum", "smoothing": 20,
     },
     "VAE gru, no channels": {"cell": "gru", "scorer": "nearest_latent", "smoothing": 3, "threshold": "pot"},
+    "AE gru, adaptive": {"model": "AE", "cell": "gru", "scorer": "nll", "threshold": "adaptive", "alpha": 0.1},
     "VAE gru, missing scored": {"cell": "gru", "scorer": "nll", "missing": "score", "smoothing": 12},
     "CVAE gru, calendar": {"model": "CVAE", "cell": "gru", "condition": "calendar", "scorer": "nll", "smoothing": 2},
     "CVAE lstm, columns": {

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, norm
 
 from seqae.anomaly.thresholds.rules import (
+    PACE,
     THRESHOLDS,
+    Adaptive,
     BenjaminiHochberg,
     Conformal,
     MedianDeviation,
@@ -285,3 +287,57 @@ def test_a_batch_too_large_for_the_calibration_scores_is_said():
         assert not BenjaminiHochberg(np.arange(9.0), 0.05).flag([1e9, 1e9]).any()
     with pytest.warns(SeqaeWarning, match="Nothing can be flagged"):
         BenjaminiHochberg.calibrate(np.arange(9.0), 0.05)
+
+
+# Adaptive
+
+
+def follow_slowly(scores, threshold, alpha):
+    """The tracker as its definition has it, one row after the other."""
+    eta = PACE * (threshold.value - np.median(threshold.scores))
+    limit, flags = threshold.value, []
+    for score in scores:
+        flags.append(bool(score > limit))
+        if not np.isnan(score):
+            limit = max(threshold.value, limit + eta * (flags[-1] - alpha))
+    return flags, limit
+
+
+def test_an_adaptive_limit_is_its_definition_row_by_row_and_in_parts():
+    rng = np.random.default_rng(0)
+    threshold = Adaptive(rng.gumbel(size=400), 0.02)
+    scores = rng.gumbel(size=3000) + np.repeat([0, 4, 1], 1000)
+    scores[rng.random(3000) < 0.1] = np.nan
+    flags, limit = follow_slowly(scores, threshold, 0.02)
+    assert threshold.flag(scores).tolist() == flags
+    assert threshold.follow(scores, threshold.value)[1] == pytest.approx(limit)
+    before, between = threshold.follow(scores[:1234], threshold.value)
+    after, last = threshold.follow(scores[1234:], between)
+    assert [*before, *after] == flags
+    assert last == pytest.approx(limit)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    scores=st.lists(st.floats(-50, 50), min_size=1, max_size=400),
+    alpha=st.floats(0.01, 0.3),
+)
+def test_an_adaptive_limit_flags_no_more_than_it_promises_whatever_comes(scores, alpha):
+    threshold = Adaptive(np.random.default_rng(1).standard_normal(200), alpha)
+    most = alpha * len(scores) + max(max(scores) - threshold.value, 0) / threshold.pace + 1
+    assert threshold.flag(scores).sum() <= most + 1e-9
+
+
+def test_after_a_lasting_change_of_level_an_adaptive_limit_has_the_stated_rate_again():
+    rng = np.random.default_rng(2)
+    calibration = rng.standard_normal(2000)
+    threshold, fixed = Adaptive(calibration, 0.01), Conformal(calibration, 0.01)
+    assert threshold.value == fixed.value
+    scores = rng.standard_normal(60_000) + np.where(np.arange(60_000) < 10_000, 0.0, 5.0)
+    flags = threshold.flag(scores)
+    assert flags[:10_000].mean() <= fixed.flag(scores[:10_000]).mean() <= 0.02
+    assert fixed.flag(scores[10_000:]).mean() > 0.95
+    assert flags[10_000:10_100].mean() > 0.9
+    assert 0.008 < flags[12_000:].mean() < 0.012
+    assert not Adaptive(np.arange(20.0), 0.01).flag([1e9] * 50).any()
+    assert Adaptive(np.full(200, 3.0), 0.01).flag([4.0, 3.0]).tolist() == [True, False]

@@ -42,7 +42,8 @@ class Memory(NamedTuple):
     """What a stream keeps, never written into: a row makes a new one, so that a row that fails leaves no trace.
 
     total: rows so far, with those of gaps. rows: the last W at most, scaled (n, C). conditions: theirs (n, K). parts:
-    each head's numbers of the last rows, as many as the moving mean takes. last: the stamp of the last row.
+    each head's numbers of the last rows, as many as the moving mean takes. last: the stamp of the last row. limit: the
+    score above which the next row is flagged.
     """
 
     total: int
@@ -50,6 +51,7 @@ class Memory(NamedTuple):
     conditions: Floats
     parts: tuple[Floats, ...]
     last: Stamp | None = None
+    limit: float = math.inf
 
 
 class Stream:
@@ -70,9 +72,10 @@ class Stream:
             )
         self.model, self.preparation, self.window = detector.model.eval(), detector.preparation, detector.window
         self._calibration = judge.calibration if series is None else judge.of(series)
-        if self._calibration is not None and self._calibration.threshold.batchwise:
+        kind = None if self._calibration is None else type(self._calibration.threshold)
+        if kind is not None and kind.batchwise and not kind.sequential:
             raise OptionError(
-                f"threshold {self._calibration.threshold.name} judges rows together, and a stream has one at a time. "
+                f"threshold {kind.name} judges rows together, and a stream has one at a time. "
                 "Use --threshold conformal."
             )
         self.judge, self._data, self._series = judge, detector.training_data.get("sha256"), series
@@ -84,7 +87,7 @@ class Stream:
         self._conditions = RowConditions(self.preparation.conditions, self.preparation.channels, self._clock)
         self._identity: dict[str, Any] | None = None
         self.reset()
-        self.columns = tuple(self._record(self._combine(*self._nothing())))
+        self.columns = tuple(self._record(self._combine(*self._nothing()), math.inf)[0])
         """What `push` answers with: the columns of Detector.score."""
 
     @property
@@ -101,7 +104,8 @@ class Stream:
         """Forget all rows."""
         channels, size = len(self.preparation.channels), self.preparation.conditions.size
         parts = tuple(_empty(channels if head.channelwise else 1) for head in self.judge.heads)
-        self._memory = Memory(0, _empty(channels), _empty(size), parts)
+        limit = math.inf if self._calibration is None else self._calibration.threshold.value
+        self._memory = Memory(0, _empty(channels), _empty(size), parts, limit=limit)
 
     def push(self, row: Any, time: Any = None) -> dict[str, Any]:
         """Take in a row and return what Detector.score has for it, by its columns' names (`columns`).
@@ -130,8 +134,8 @@ class Stream:
                 memory.parts, self._unobserved(np.zeros(len(values), dtype=bool))[0], said, strict=True
             )
         )
-        record = self._record(self._combine([_mean(recent) for recent in parts], error))
-        self._memory = Memory(count, rows, conditions, parts, stamp)
+        record, limit = self._record(self._combine([_mean(recent) for recent in parts], error), memory.limit)
+        self._memory = Memory(count, rows, conditions, parts, stamp, limit)
         return record
 
     def state(self) -> dict[str, Any]:
@@ -139,6 +143,7 @@ class Stream:
         memory = self._memory
         arrays = {"rows": memory.rows, "conditions": memory.conditions}
         arrays |= {f"parts.{name}": part for name, part in zip(self.judge.names, memory.parts, strict=True)}
+        arrays["limit"] = np.array([memory.limit])
         return {"kind": KIND, "of": self._of(), "count": memory.total, "last": _spoken(memory.last), "arrays": arrays}
 
     def restore(self, state: Mapping[str, Any], source: str = "the state") -> None:
@@ -158,7 +163,7 @@ class Stream:
             arrays, last = state["arrays"], _heard(state["last"])
             parts = tuple(np.asarray(arrays[f"parts.{name}"], dtype=np.float32) for name in self.judge.names)
             rows, conditions = (np.asarray(arrays[name], dtype=np.float32) for name in ("rows", "conditions"))
-            memory = Memory(int(state["count"]), rows, conditions, parts, last)
+            memory = Memory(int(state["count"]), rows, conditions, parts, last, float(arrays["limit"][0]))
             least = min(memory.total, self.window)
             shapes = [(len(one), one.shape[1]) for one in (rows, conditions)]
             if shapes != [(least, len(self._unseen)), (least, self.preparation.conditions.size)]:
@@ -264,20 +269,23 @@ class Stream:
         folded = [Folded(one[None], np.array([not np.isnan(one).all()], dtype=np.int32)) for one in (*said, error)]
         return self.judge.score([folded], len(error))[0]
 
-    def _record(self, scored: Scored) -> dict[str, Any]:
-        threshold = None if self._calibration is None else self._calibration.threshold
+    def _record(self, scored: Scored, limit: float) -> tuple[dict[str, Any], float]:
+        """Return what is written of a row, and the limit for the next."""
+        threshold, flagged = None if self._calibration is None else self._calibration.threshold, None
+        if threshold is not None:
+            flags, limit = threshold.follow(scored.total, limit)
+            flagged = bool(flags[0])
         record = {
             "score": float(scored.total[0]),
             "p_value": math.nan if threshold is None else float(threshold.p_value(scored.total)[0]),
-            "is_anomaly": None if threshold is None else bool(threshold.flag(scored.total)[0]),
+            "is_anomaly": flagged,
             "coverage": int(scored.coverage[0]),
             "error": float(scored.error[0]),
         }
         named = zip(self.preparation.channels, scored.parts[0].tolist(), strict=True)
         record |= {f"score_{name}": part for name, part in named}
-        return record | {
-            f"head_{name}": float(own[0]) for name, own in zip(self.judge.names, scored.evidence, strict=False)
-        }
+        record |= {f"head_{name}": float(own[0]) for name, own in zip(self.judge.names, scored.evidence, strict=False)}
+        return record, limit
 
     def _of(self) -> dict[str, Any]:
         """Return what a state belongs to, as JSON."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "THRESHOLDS",
+    "Adaptive",
     "BenjaminiHochberg",
     "Conformal",
     "MedianDeviation",
@@ -30,6 +31,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqae.anomaly.thresholds.pareto import Pareto, fit_pareto
+from seqae.anomaly.thresholds.tracking import track
 from seqae.errors import DataError, OptionError, SeqaeWarning
 
 Floats = NDArray[np.float64]
@@ -38,6 +40,8 @@ NORMAL = 1.4826
 """Of a normal law: standard deviation / median absolute deviation, 1 / Φ⁻¹(¾)."""
 TAIL = 0.1
 FEWEST_PEAKS = 30
+PACE = 0.01
+"""A hundred flagged rows lift an adaptive limit by its distance from the usual score."""
 
 
 class Threshold(ABC):
@@ -46,10 +50,12 @@ class Threshold(ABC):
     scores: the calibration scores in increasing order (n,), float64; alpha: the wanted share of false alarms;
     value: a row is flagged where its score lies above it (inf: nothing can be flagged). batchwise: whether a row's flag
     depends on the rows it is scored together with; value is then the limit for a row on its own, the lowest there is.
+    sequential: whether those are the rows before it alone.
     """
 
     name: ClassVar[str]
     batchwise: ClassVar[bool] = False
+    sequential: ClassVar[bool] = False
 
     def __init__(self, scores: ArrayLike, alpha: float = 0.01) -> None:
         if not 0 < alpha < 0.5:
@@ -94,6 +100,13 @@ class Threshold(ABC):
     def flag(self, scores: ArrayLike) -> NDArray[np.bool_]:
         """Return True where a score lies above the threshold; a NaN score is never flagged."""
         return np.asarray(scores, dtype=np.float64) > self.value
+
+    def follow(self, scores: ArrayLike, limit: float) -> tuple[NDArray[np.bool_], float]:
+        """Return flags (m,) of rows in time order, and the limit after them; limit: that before them, at first `value`.
+
+        For a threshold that is not sequential the limit stays where it is.
+        """
+        return self.flag(scores), limit
 
     def severity(self, scores: ArrayLike) -> Floats:
         """Return (s − median) / (threshold − median), the median being that of the calibration scores.
@@ -268,6 +281,41 @@ class BenjaminiHochberg(Threshold):
         return adjusted(p_values) <= self.alpha
 
 
+class Adaptive(Threshold):
+    """A conformal limit that follows the scores: after each flagged row it rises, after each other it falls a little.
+
+    limit ← max(value, limit + η ({score > limit} − alpha)), η = PACE times the distance from the usual score to value:
+    the quantile tracker of Angelopoulos, Candès & Tibshirani 2023, after Gibbs & Candès 2021, held from below. Of m
+    rows at most alpha · m + (highest score − value) / η + 1 are flagged, whatever the scores do: after a lasting change
+    of level the flags cease, where a fixed limit flags every row. In return of an anomaly that lasts the beginning
+    alone is flagged, and the next one has to be as strange for a while; each series begins anew at `value`.
+    """
+
+    name = "adaptive"
+    batchwise = True
+    sequential = True
+
+    def limit(self) -> float:
+        """Return the conformal limit, which the first row needs, and no row less."""
+        return _conformal_limit(self.scores, self.alpha)
+
+    def flag(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """Return which of the scores (m,), in time order, lie above the limit of their moment."""
+        return self.follow(scores, self.value)[0]
+
+    def follow(self, scores: ArrayLike, limit: float) -> tuple[NDArray[np.bool_], float]:
+        """Return flags (m,) and the limit after the last row; a NaN score is not flagged and moves nothing."""
+        return track(scores, limit, least=self.value, pace=self.pace, alpha=self.alpha)
+
+    @cached_property
+    def pace(self) -> float:
+        """η: by 1 − alpha of it the limit rises after a flagged row, by alpha of it it falls after another."""
+        if math.isinf(self.value):
+            return 0.0
+        spread = self.value - float(np.median(self.scores))
+        return PACE * (spread if spread > 0 else max(abs(self.value), 1.0))
+
+
 def adjusted(p_values: ArrayLike) -> Floats:
     """Return Benjamini & Hochberg's adjusted p-values, min over j ≥ k of p(j) · m / j; NaN stays NaN and out of m."""
     given = np.asarray(p_values, dtype=np.float64)
@@ -291,5 +339,5 @@ def _conformal_limit(scores: Floats, alpha: float) -> float:
 
 
 THRESHOLDS: dict[str, type[Threshold]] = {
-    cls.name: cls for cls in (Quantile, MedianDeviation, Conformal, PeaksOverThreshold, BenjaminiHochberg)
+    cls.name: cls for cls in (Quantile, MedianDeviation, Conformal, PeaksOverThreshold, BenjaminiHochberg, Adaptive)
 }
