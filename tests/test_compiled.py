@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -333,6 +334,14 @@ def test_without_numba_the_library_does_it(monkeypatch, taken):
     monkeypatch.setattr(compiled, "_THERE", False)
     last(CELLS["gru"], nn.GRU(2, 8), torch.randn(4, 3, 2))
     assert not taken
+
+
+def test_where_numba_must_not_compile_the_library_does_it():
+    code = "import torch; from seqae.nn import compiled; print(compiled.fits(torch.zeros(2)))"
+    for value, expected in (("1", "False"), ("0", "True")):
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": value}
+        told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert told.stdout.strip() == expected
 
 
 def test_an_output_that_is_written_over_is_noticed():

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 _LANES = 16
-_THERE = importlib.util.find_spec("numba") is not None
+_THERE = importlib.util.find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 _SHARE = 10_000_000
 """Multiplications that are worth another thread; waking one takes some 50 µs."""
 
@@ -33,7 +33,8 @@ def fits(*tensors: Tensor) -> bool:
 
     Not: another device or dtype; autocast, which would have lower precision; while torch.compile, torch.export or
     torch.jit trace, which see operators only; under torch.func's transforms, in forward-mode differentiation and for
-    tensors of other classes (FakeTensor, DTensor), which an autograd.Function would not go through; without numba.
+    tensors of other classes (FakeTensor, DTensor), which an autograd.Function would not go through; without numba, or
+    where NUMBA_DISABLE_JIT keeps it from compiling.
     """
     for part in tensors:
         plain = (type(part) is nn.Parameter or type(part) is Tensor) and part.layout is torch.strided
