@@ -12,7 +12,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,10 @@ def write(path: Path, rows: int) -> None:
         table.to_csv(path, mode="a" if first else "w", header=not first, index=False)
 
 
-def peak(*arguments: str) -> tuple[float, float]:
-    """Run a command line; return its peak memory in MB, and its seconds."""
-    started = time.perf_counter()
+def peak(*arguments: str) -> float:
+    """Run a command line; return its peak memory in MB."""
     done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=True)
-    return int(done.stderr.split()[-1]) / 1024, time.perf_counter() - started
+    return int(done.stderr.split()[-1]) / 1024
 
 
 def main() -> None:
@@ -64,16 +62,16 @@ def main() -> None:
             write(data, rows)
             for pieces in ("65536", "0"):
                 if pieces == "0" and rows > given.whole:
-                    lines.append(f"| {rows:,} | {data.stat().st_size / 1e6:.0f} | whole | not run | |")
+                    lines.append(f"| {rows:,} | {data.stat().st_size / 1e6:.0f} | whole | not run |")
                     continue
                 how = ["--chunk-rows", pieces, "-o", str(scores)]
-                memory, seconds = peak("score", str(folder / "run"), str(data), *how)
+                memory = peak("score", str(folder / "run"), str(data), *how)
                 told = "in pieces of 65,536 rows" if pieces != "0" else "whole"
-                lines.append(f"| {rows:,} | {data.stat().st_size / 1e6:.0f} | {told} | {memory:.0f} | {seconds:.0f} |")
+                lines.append(f"| {rows:,} | {data.stat().st_size / 1e6:.0f} | {told} | {memory:.0f} |")
                 print(lines[-1], flush=True)
     command = " ".join(["python", "benchmarks/memory.py", *sys.argv[1:]])
     head = f"`{command}`, {datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores."
-    table = "| rows | file, MB | read | peak memory, MB | seconds |\n|---|---|---|---|---|\n" + "\n".join(lines)
+    table = "| rows | file, MB | read | peak memory, MB |\n|---|---|---|---|\n" + "\n".join(lines)
     given.output.write_text(f"# Memory of `seqae score`\n\n{head}\n\n{table}\n")
 
 
