@@ -15,7 +15,7 @@ from seqae.cli.config import CONFIG_NAME, to_toml
 from seqae.cli.fitting import continued
 from seqae.cli.fleet import EACH, check_each, interrupted, keep, new_judge, told, train
 from seqae.cli.options import DATA, ELNINO, JSON, NETWORK, READING, SCORING, TRAINING
-from seqae.cli.output import RUN_FILES, fresh_run_folder, to_json, write_text
+from seqae.cli.output import RUN_FILES, check_inputs, fresh_run_folder, to_json, write_text
 from seqae.cli.reading import name_of, read_from, reread
 
 
@@ -82,6 +82,7 @@ def command(
         raise click.UsageError("--resume goes on with the run in a folder. Name it with -o.")
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite contradict each other. Give one of them.")
+    check_inputs(data, source)
     check_each(settings, resume=resume, source=source)
     folder = output or Path("runs") / name_of(data)
     judge = new_judge(settings) if source is None else continued(ctx, source, settings)

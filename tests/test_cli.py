@@ -212,6 +212,7 @@ def test_warnings_are_one_line_each_and_said_once(program, monkeypatch):
         ("score", "runs/pump", "none.csv", "--summary", "no/out.csv"),
         ("score", "runs/pump", "pump.csv", "--calibrate", "none.csv", "-o", "no/out.csv"),
         ("detect", "none.csv", "-o", "no/out.csv"),
+        ("train", "none.csv", "-o", "runs/pump"),
         ("plot", "runs/pump", "none.csv", "-o", "no/out.png"),
         ("encode", "none", "pump.csv", "-o", "no/out.csv"),
         ("reconstruct", "runs/pump", "none.csv", "-o", "no/out.csv"),
