@@ -217,7 +217,8 @@ def write(
     table = frame(lines)
     there = set(map(tuple, table[KEY].to_numpy()))
     missing = [key for key in expected - there if (table["method"] == key[1]).any()]
-    never = [name for name in absent if not (table["method"] == name).any()]
+    never = sorted({method for _, method, _ in expected} - set(table["method"]))
+    named = [f"{name} (not installed)" if name in absent else name for name in never]
     others = sorted({line["made_with"] for line in lines if line["kind"] == "peer"})
     settings = {f"{line['method']}: {line['made_with']}" for line in lines if line["kind"] == "ours"}
     sources = {line["source"] for line in lines if line.get("kind") == "ours" and "source" in line}
@@ -233,7 +234,7 @@ def write(
         "",
         *(f"Given to seqae.Detector beside its own defaults, for every series: {text}." for text in sorted(settings)),
         "",
-        f"Not installed, and so not run: {', '.join(never) if never else 'none'}.",
+        f"Not run at all: {', '.join(named) or 'none'}.",
     ]
     if len(table):
         wide = by_collection(table)

@@ -466,7 +466,7 @@ def test_the_files_say_what_is_missing_and_what_was_best_for_each_series(modules
     assert "`COMMAND`" in text
     assert "V 1" in text
     assert "16 runs, 1 failed, 1 not run" in text
-    assert "Not installed, and so not run: absent AE." in text
+    assert "Not run at all: absent AE (not installed)." in text
     assert "V 1, pyod 3.6" in text
     assert "for every series: seqae: {} max_time=20." in text
     assert "| energy † | 0.500 | 0.400 | 0.450 |" in text
