@@ -245,3 +245,12 @@ assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_coloured_is_what_is_flagged():
+    values = np.sin(np.arange(100.0) / 5)
+    scores = pd.DataFrame({"score": np.linspace(0, 9, 100), "is_anomaly": np.arange(100) >= 90})
+    for given, count in ((scores, 10), (scores.drop(columns="is_anomaly"), 44)):
+        figure = figure_series(Series.from_array(values), scores=given, threshold=5.0)
+        flagged = next(line for line in figure.axes[1].lines if line.get_marker() == ".")
+        assert np.isfinite(flagged.get_ydata()).sum() == count

@@ -368,10 +368,20 @@ def test_rates_counts_and_settings_in_words():
     assert value_words({"a": True, "b": [1, None]}) == "a yes, b 1, none"
     assert value_words(list(range(20))).endswith("(20 in all)")
     assert value_words(math.sin) == "sin"
-    told = {"value": 2.5, "alpha": 0.01, "false_alarm_rate": 0.009, "false_alarms_per_day": 1.3, "rows": 900}
+    told = {
+        "method": "conformal",
+        "value": 2.5,
+        "alpha": 0.01,
+        "false_alarm_rate": 0.009,
+        "false_alarms_per_day": 1.3,
+        "rows": 900,
+    }
     assert alarm_words(told) == (
         "Rows whose score is above 2.5 are flagged. Of normal rows, 0.9 % are expected to be flagged by chance, "
         "about 1.3 a day."
     )
+    for method, others in (("adaptive", "the rows before it"), ("benjamini_hochberg", "the rows it is scored with")):
+        said = alarm_words(told | {"method": method})
+        assert said.startswith(f"A row needs a score above 2.5 to be flagged; how much, {others} say. Of normal")
     assert "room for 0.1 % to 2 %" in alarm_words(told | {"rate_interval": [0.001, 0.02]})
     assert alarm_words(told | {"value": None}).startswith("Nothing can be flagged: 900 calibration scores")

@@ -46,8 +46,8 @@ class Head(ABC):
     """One kind of score.
 
     channelwise: False where it cannot say what each channel adds. explains: whether it is the squared error of a
-    reconstruction, so that the variance it leaves says how much it has understood. joint: whether its parts come of a
-    comparison of all channels at once.
+    reconstruction, so that the variance it leaves says how much it has understood. joint: whether it looks for one
+    neighbour in all channels at once, which is the farther the more there are.
     """
 
     channelwise: ClassVar[bool] = True

@@ -69,7 +69,7 @@ class NearestWindow(Head):
     def __init__(self, k: int = 1, *, centred: bool = False) -> None:
         self.k, self.centred = k, centred
         self._rows, self._starts = torch.empty(0), torch.empty(0)
-        self._known: tuple[Tensor, Tensor, Tensor] | None = None
+        self._known: tuple[Tensor, Tensor, Tensor, bool] | None = None
 
     def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
         # Rows that several windows share are kept once: at most as many as there are.
@@ -86,11 +86,12 @@ class NearestWindow(Head):
         if self._known is None:
             taken = self._rows[self._starts[:, None] + torch.arange(batch.x.shape[1], device=self._rows.device)]
             level = self._level(taken.nan_to_num(0.0), ~taken.isnan())
-            self._known = level, ~taken.isnan(), level.square().sum((1, 2))
-        known, seen, size = self._known
+            seen = ~taken.isnan()
+            self._known = level, seen, level.square().sum((1, 2)), bool(seen.all())
+        known, seen, size, complete = self._known
         x = self._level(batch.x, batch.observed)
         total = torch.zeros(len(x), 1, x.shape[2], device=x.device)
-        whole = bool(seen.all()) & batch.observed.all(2).all(1)
+        whole = batch.observed.all(2).all(1) & complete
         found = torch.empty(len(x), min(self.k, len(known)), dtype=torch.long, device=x.device)
         found[whole] = nearest(known.flatten(1), x[whole].flatten(1), self.k, size=size)
         found[~whole] = _nearest_seen(known, seen, x[~whole], batch.observed[~whole], self.k, self.centred)

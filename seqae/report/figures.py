@@ -68,7 +68,7 @@ def figure_series(
         _draw_channel(axes, x, series.values[:, series.channels.index(channel)], channel, reconstruction)
     row = len(shown)
     if scores is not None:
-        _draw_score(grid[row], x, scores["score"].to_numpy(float), threshold)
+        _draw_score(grid[row], x, scores, threshold)
         row += 1
     if labels is not None:
         _draw_labels(grid[row], x, np.asarray(labels, bool))
@@ -165,12 +165,14 @@ def _draw_channel(axes: Axes, x: Array, values: Array, channel: str, reconstruct
     _plain(axes, channel)
 
 
-def _draw_score(axes: Axes, x: Array, score: Array, threshold: float | None) -> None:
+def _draw_score(axes: Axes, x: Array, scores: pd.DataFrame, threshold: float | None) -> None:
+    score = scores["score"].to_numpy(float)
     known = score[np.isfinite(score)]
     axes.plot(*decimate(x, score), color=QUIET, linewidth=0.8, zorder=2)
     if threshold is not None and np.isfinite(threshold):
-        above = np.where(score > threshold, score, np.nan)
-        places, peaks = decimate(x, above)
+        # Some thresholds flag by more than their limit.
+        flagged = scores["is_anomaly"].fillna(False).to_numpy(bool) if "is_anomaly" in scores else score > threshold
+        places, peaks = decimate(x, np.where(flagged, score, np.nan))
         axes.plot(places, peaks, color=ALARM, linewidth=1.3, marker=".", markersize=2.5, zorder=3)
         axes.axhline(threshold, color=ALARM, linestyle=(0, (5, 3)), linewidth=1, zorder=2)
     _plain(axes, "score")

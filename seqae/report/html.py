@@ -130,7 +130,8 @@ def report_html(
         "shown": min(SHOWN, len(told)),
         "names": series.channels,
         "channels": _channels(series, expected, told, fineness),
-        "score": _score(scores["score"].to_numpy(float), limit, fineness),
+        "score": _score(scores["score"].to_numpy(float), limit, fineness)
+        | {"fixed": calibration is not None and not calibration.threshold.batchwise},
         "events": _events(events, spans, listed, shares, clock),
         "shading": _edges(clock, spans.first, spans.last),
         "labelled": None if truth is None else _edges(clock, *_runs(truth)),

@@ -223,7 +223,8 @@
 
     const scale = scoreScale(), last = order.length ? String(order.length + 1) : "", limit = page.score.threshold;
     const line = thin(score, view), y = line.y.map((value) => (value === null ? null : scale.map(value)));
-    const above = limit === null ? [] : line.y.map((value, k) => (value !== null && value > limit ? y[k] : null));
+    // Where more than the limit decides, a score above it need not be flagged: the events alone are coloured.
+    const above = limit === null || !page.score.fixed ? [] : line.y.map((value, k) => (value !== null && value > limit ? y[k] : null));
     const text = line.y.map((value) => (value === null ? "" : digits(value)));
     const common = { yaxis: `y${last}`, xaxis: "x", type: "scatter", x: places(line.x) };
     traces.push(

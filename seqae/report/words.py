@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.series import Series
 from seqae.steps import spell
 
@@ -183,10 +184,12 @@ def alarm_words(threshold: Mapping[str, Any] | None) -> str:
     often = f", {per_time(per_day)}" if per_day else ""
     interval = threshold.get("rate_interval")
     bounds = f"; the calibration rows leave room for {share(interval[0])} to {share(interval[1])}" if interval else ""
-    return (
-        f"Rows whose score is above {number(threshold['value'])} are flagged. Of normal rows, {share(rate)} are "
-        f"expected to be flagged by chance{often}{bounds}."
-    )
+    flagged = f"Rows whose score is above {number(threshold['value'])} are flagged."
+    kind = THRESHOLDS[threshold["method"]]
+    if kind.batchwise:
+        others = "the rows before it" if kind.sequential else "the rows it is scored with"
+        flagged = f"A row needs a score above {number(threshold['value'])} to be flagged; how much, {others} say."
+    return f"{flagged} Of normal rows, {share(rate)} are expected to be flagged by chance{often}{bounds}."
 
 
 def value_words(value: Any) -> str:
