@@ -1,218 +1,61 @@
-"""AE, VAE and CVAE: builder functions that compose an encoder, a latent, a decoder and a likelihood.
-
-One class, `Autoencoder`, holds the four parts and knows no loss; `objectives.py` has the bound. Every model maps a
-window x: (B, T, C) to q(z | x, c) over (B, Z) and to p(x | z, c) over (B, T, C).
-"""
+"""AE, VAE and CVAE: builder functions that compose an encoder, a latent, a decoder and a likelihood."""
 
 from __future__ import annotations
 
-__all__ = ["AE", "CVAE", "MODELS", "VAE", "Autoencoder", "Output", "build"]
+__all__ = ["AE", "CVAE", "MODELS", "RECURRENT", "VAE", "Autoencoder", "Output", "build"]
 
+import inspect
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, SupportsIndex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, SupportsIndex
 
-import torch
-from torch import Tensor, distributions, nn
-
-from seqae.errors import DataError, OptionError, choose
-from seqae.nn.decoders import Decoder, RecurrentDecoder
-from seqae.nn.encoders import Encoder, RecurrentEncoder
-from seqae.nn.latents import PRIORS, Latent, LatentState, NormalLatent, PointLatent, chance
+from seqae.autoencoder import Autoencoder, Output
+from seqae.errors import OptionError, choose
+from seqae.nn.bodies import BODIES, Frame, recurrent
+from seqae.nn.latents import PRIORS, Latent, NormalLatent, PointLatent
 from seqae.nn.likelihoods import LIKELIHOODS, Likelihood
-
-
-class Output(NamedTuple):
-    """What a model says of a batch: q(z | x, c), p(x | z, c), and which values it saw as observed (B, T, C)."""
-
-    latent: LatentState
-    likelihood: distributions.Distribution
-    observed: Tensor
-
-
-class Autoencoder(nn.Module):
-    """An encoder, a latent, a decoder and a likelihood.
-
-    Everywhere below: x: (B, T, C), missing values NaN or marked in observed: (B, T, C) bool; condition: (B, T, K), or
-    (B, K) for one that does not change within a window; lengths: (B,) where windows are padded at their ends.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        latent: Latent,
-        decoder: Decoder,
-        likelihood: Likelihood,
-        *,
-        condition: int = 0,
-    ) -> None:
-        super().__init__()
-        self.encoder, self.latent, self.decoder, self.likelihood = encoder, latent, decoder, likelihood
-        self.condition = condition
-        self.recipe: dict[str, Any] | None = None
-        """The builder's name and arguments (JSON), or None where a part is the caller's own."""
-
-    def forward(
-        self,
-        x: Tensor,
-        observed: Tensor | None = None,
-        condition: Tensor | None = None,
-        lengths: Tensor | None = None,
-        *,
-        sample: bool | None = None,
-        teacher_forcing: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> Output:
-        """Return the latent's and the data's distribution.
-
-        sample: draw z, or take its mean; None draws in training mode only. teacher_forcing: the share of steps, drawn
-        for each window, at which the decoder is fed the true value before instead of its own (feedback="output").
-        Raises DataError where x or the condition has another width than the model.
-        """
-        x, observed, condition = self._checked(x, observed, condition, lengths)
-        state = self._posterior(x, observed, condition, lengths)
-        z = state.sample(generator) if (self.training if sample is None else sample) else state.mean
-        forced = self._forced(x, observed, teacher_forcing, generator)
-        decoded = self.decoder(z, x.shape[1], condition, lengths, None if forced is None else x, forced)
-        # Under autocast the networks give bfloat16; densities and divergences are sums of many terms and keep x's own.
-        location, extra = (None if part is None else part.to(x.dtype) for part in decoded)
-        return Output(state, self.likelihood(location, extra), observed)
-
-    def encode(
-        self, x: Tensor, observed: Tensor | None = None, condition: Tensor | None = None, lengths: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean of q(z | x, c), (B, Z)."""
-        x, observed, condition = self._checked(x, observed, condition, lengths)
-        return self._posterior(x, observed, condition, lengths).mean
-
-    def decode(self, z: Tensor, steps: int, condition: Tensor | None = None) -> Tensor:
-        """Return the mean of p(x | z, c), (B, steps, C), for z: (B, Z)."""
-        return self._emit(z, steps, condition).mean
-
-    def reconstruct(
-        self, x: Tensor, observed: Tensor | None = None, condition: Tensor | None = None, lengths: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean of p(x | z, c) at the mean of q(z | x, c), (B, T, C)."""
-        return self(x, observed, condition, lengths, sample=False).likelihood.mean
-
-    def sample(
-        self,
-        n: int,
-        steps: int,
-        condition: Tensor | None = None,
-        *,
-        noise: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw n new windows (n, steps, C): z ~ p(z | c), then x ~ p(x | z, c), or its mean without `noise`.
-
-        condition: (n, steps, K) or (n, K). The generator must live on the CPU. OptionError for an AE.
-        """
-        device = next(self.parameters()).device
-        seed = int(torch.randint(2**62, (), generator=generator))
-        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            condition = self._condition(condition, n, steps)
-            z = self.latent.prior(n, _summary(condition, None)).sample()
-            emitted = self._emit(z, steps, condition)
-            return emitted.sample() if noise else emitted.mean
-
-    def _emit(self, z: Tensor, steps: int, condition: Tensor | None) -> distributions.Distribution:
-        return self.likelihood(*self.decoder(z, steps, self._condition(condition, len(z), steps)))
-
-    def _posterior(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> LatentState:
-        state = self.latent(self.encoder(x, observed, condition, lengths), _summary(condition, lengths))
-        return state.to(x.dtype)
-
-    def _checked(
-        self, x: Tensor, observed: Tensor | None, condition: Tensor | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        channels = self.decoder.channels
-        if x.dim() != 3 or x.shape[-1] != channels:
-            raise DataError(f"the model takes windows (B, T, {channels}); got {tuple(x.shape)}.")
-        observed = ~torch.isnan(x) if observed is None else observed
-        if lengths is not None:
-            inside = torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
-            observed = observed & inside[..., None]
-        return torch.where(observed, x, 0.0), observed, self._condition(condition, x.shape[0], x.shape[1])
-
-    def _condition(self, condition: Tensor | None, batch: int, steps: int) -> Tensor | None:
-        if condition is None and self.condition == 0:
-            return None
-        if condition is None:
-            raise DataError(
-                f"this model is conditional: give a condition (B, T, {self.condition}) or (B, {self.condition})."
-            )
-        if condition.dim() == 2:
-            condition = condition[:, None].expand(-1, steps, -1)
-        if condition.shape != (batch, steps, self.condition):
-            wanted = f"(B, T, {self.condition})" if self.condition else "no condition: it is not a CVAE"
-            raise DataError(
-                f"the model takes {wanted}; got a condition {tuple(condition.shape)} "
-                f"for {batch} windows of {steps} steps."
-            )
-        return condition
-
-    def _forced(self, x: Tensor, observed: Tensor, rate: float, generator: torch.Generator | None) -> Tensor | None:
-        if rate <= 0.0:
-            return None
-        if not (self.decoder.feeds_mean and self.likelihood.linear):
-            raise OptionError(
-                "teacher forcing feeds the true value back. Use decoder_type concat_output_latent or output_as_input, "
-                "feedback output, and a likelihood on the data's own scale (not bernoulli)."
-            )
-        return chance((*x.shape[:2], 1), rate, x.device, generator) & observed
-
-
-def _summary(condition: Tensor | None, lengths: Tensor | None) -> Tensor | None:
-    """Return a condition's first, mean and last step (B, 3K): what a conditional prior sees of it."""
-    if condition is None:
-        return None
-    if lengths is None:
-        return torch.cat([condition[:, 0], condition.mean(1), condition[:, -1]], dim=-1)
-    length = lengths.to(condition.device)[:, None]
-    inside = torch.arange(condition.shape[1], device=condition.device) < length
-    mean = (condition * inside[..., None]).sum(1) / length
-    last = condition.gather(1, (length - 1)[..., None].expand(-1, -1, condition.shape[-1]))[:, 0]
-    return torch.cat([condition[:, 0], mean, last], dim=-1)
 
 
 def _autoencoder(
     builder: str,
     *,
-    channels: int,
+    channels: int | None,
     latent: int,
-    hidden: int,
-    cell: str,
-    decoder_type: str,
-    layers: int,
-    bidirectional: bool,
-    feedback: str,
-    reverse: bool,
     likelihood: str | Mapping[str, Any] | Likelihood,
+    image: Sequence[int] | None,
+    steps: int | None,
+    body: str | Mapping[str, Any],
     condition: int = 0,
     prior: str | None = None,
+    **recurrent: Any,
 ) -> Autoencoder:
-    sizes = {"channels": channels, "latent": latent, "hidden": hidden, "layers": layers}
-    channels, latent, hidden, layers = (_size(name, value) for name, value in sizes.items())
-    emission = _likelihood(likelihood, channels)
-    encoder = RecurrentEncoder(
-        channels=channels, condition=condition, hidden=hidden, cell=cell, layers=layers, bidirectional=bidirectional
-    )
+    named = {"name": body} if isinstance(body, str) else dict(body)
+    name = named.pop("name", "")
+    make = choose(BODIES, name, "body")
+    frame = _frame(channels, image, steps if name != "rnn" else None, _size("latent", latent), condition)
+    if name == "rnn":
+        named = {key: _size(key, value) if key in ("hidden", "layers") else value for key, value in recurrent.items()}
+    elif changed := [key for key, value in recurrent.items() if value != RECURRENT[key]]:
+        raise OptionError(
+            f"{', '.join(changed)} belongs to the body rnn, not to {name}. Leave it out; the body's own options are "
+            f"given with its name, as in body={{'name': {name!r}, ...}}."
+        )
+    emission = _likelihood(likelihood, frame.channels)
+    frame = frame._replace(extras=emission.extras)
+    try:
+        encoder, decoder = make(frame, **named)
+    except TypeError as error:
+        raise OptionError(f"the body {name} cannot be made of {named}: {error}.") from error
     if prior is None:
-        between: Latent = PointLatent(encoder.features, latent)
+        between: Latent = PointLatent(encoder.features, frame.latent)
     else:
-        between = NormalLatent(encoder.features, latent, choose(PRIORS, prior, "prior")(latent, 3 * condition))
-    decoder = RecurrentDecoder(
-        latent=latent, condition=condition, hidden=hidden, channels=channels, cell=cell, decoder_type=decoder_type,
-        layers=layers, feedback=feedback, reverse=reverse, extras=emission.extras,
-    )  # fmt: skip
+        between = NormalLatent(encoder.features, frame.latent, choose(PRIORS, prior, "prior")(latent, 3 * condition))
     model = Autoencoder(encoder, between, decoder, emission, condition=condition)
-    arguments: dict[str, Any] = {
-        "channels": channels, "latent": latent, "hidden": hidden, "cell": cell,
-        "decoder_type": decoder_type, "layers": layers, "bidirectional": bidirectional,
-        "feedback": feedback, "reverse": reverse, "likelihood": _likelihood_recipe(emission),
-    }  # fmt: skip
+    arguments: dict[str, Any] = {"latent": frame.latent, "likelihood": _likelihood_recipe(emission)}
+    arguments |= {"channels": frame.channels} if image is None else {"image": list(frame.image or ())}
+    arguments |= named if name == "rnn" else {"body": {"name": name, **named}}
+    if frame.steps and image is None:
+        arguments["steps"] = frame.steps
     if condition:
         arguments |= {"condition": condition, "prior": prior}
     # A caller's own likelihood has no name to be built from again: such a model cannot be saved whole.
@@ -220,9 +63,22 @@ def _autoencoder(
     return model
 
 
+def _frame(channels: int | None, image: Sequence[int] | None, steps: int | None, latent: int, condition: int) -> Frame:
+    """Return what the data look like to a body, from the channels of a series or the (H, W, K) of images."""
+    if (channels is None) == (image is None):
+        raise OptionError("a model has the channels of a series or image=(H, W, K). Give one of the two.")
+    if image is None:
+        steps = None if steps is None else _size("steps", steps)
+        return Frame(_size("channels", channels), latent, condition, 0, steps)  # type: ignore[arg-type]
+    if len(image) != 3:
+        raise OptionError(f"image is (height, width, colours), as (28, 28, 1); got {tuple(image)}.")
+    height, width, colours = (_size("image", value) for value in image)
+    return Frame(width * colours, latent, condition, 0, height, (height, width, colours))
+
+
 def AE(
     *,
-    channels: int,
+    channels: int | None = None,
     latent: int = 8,
     hidden: int = 64,
     cell: str = "lstm",
@@ -232,14 +88,23 @@ def AE(
     feedback: str = "hidden",
     reverse: bool = False,
     likelihood: str | Mapping[str, Any] | Likelihood = "normal",
+    image: Sequence[int] | None = None,
+    steps: int | None = None,
+    body: str | Mapping[str, Any] = "rnn",
 ) -> Autoencoder:
-    """Build an autoencoder: z is a point, the loss has no KL term."""
+    """Build an autoencoder: z is a point, the loss has no KL term.
+
+    channels: C of a series; or image: (H, W, K) of images, which go through as H rows of W · K values. body: "rnn" with
+    hidden, cell, decoder_type, layers, bidirectional, feedback and reverse; "mlp" or "conv", by name or with arguments,
+    as {"name": "mlp", "hidden": [512]} (see `seqae.nn.bodies`). steps: T of the windows of a series, which the body mlp
+    needs. Raises OptionError for what cannot be built.
+    """
     return _autoencoder("AE", **locals())
 
 
 def VAE(
     *,
-    channels: int,
+    channels: int | None = None,
     latent: int = 8,
     hidden: int = 64,
     cell: str = "lstm",
@@ -249,14 +114,17 @@ def VAE(
     feedback: str = "hidden",
     reverse: bool = False,
     likelihood: str | Mapping[str, Any] | Likelihood = "normal",
+    image: Sequence[int] | None = None,
+    steps: int | None = None,
+    body: str | Mapping[str, Any] = "rnn",
 ) -> Autoencoder:
-    """Build a variational autoencoder (Kingma & Welling 2014; β-VAE by the objective's beta)."""
+    """Build a variational autoencoder (Kingma & Welling 2014; β-VAE by the objective's beta); arguments as for `AE`."""
     return _autoencoder("VAE", prior="standard", **locals())
 
 
 def CVAE(
     *,
-    channels: int,
+    channels: int | None = None,
     condition: int,
     latent: int = 8,
     hidden: int = 64,
@@ -267,11 +135,14 @@ def CVAE(
     feedback: str = "hidden",
     reverse: bool = False,
     likelihood: str | Mapping[str, Any] | Likelihood = "normal",
+    image: Sequence[int] | None = None,
+    steps: int | None = None,
+    body: str | Mapping[str, Any] = "rnn",
     prior: str = "standard",
 ) -> Autoencoder:
     """Build a conditional variational autoencoder (Sohn, Lee & Yan 2015) with a condition of width K = `condition`.
 
-    prior: "standard" for N(0, I), "conditional" for a learned p(z | c).
+    prior: "standard" for N(0, I), "conditional" for a learned p(z | c). The other arguments are those of `AE`.
     """
     if condition < 1:
         raise OptionError(
@@ -279,6 +150,13 @@ def CVAE(
         )
     return _autoencoder("CVAE", **locals())
 
+
+RECURRENT: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(recurrent).parameters.items()
+    if parameter.default is not parameter.empty
+}
+"""The options of the body rnn and their defaults."""
 
 MODELS: dict[str, Callable[..., Autoencoder]] = {"AE": AE, "VAE": VAE, "CVAE": CVAE}
 

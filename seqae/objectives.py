@@ -6,8 +6,9 @@ An AE is the case without a KL term.
 
 from __future__ import annotations
 
-__all__ = ["NOISES", "Objective", "Terms", "elbo"]
+__all__ = ["NOISES", "Objective", "Terms", "elbo", "iwae", "log_weights"]
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from seqae.errors import OptionError, choose
 from seqae.models import Autoencoder, Output
-from seqae.nn.latents import chance, normal_noise
+from seqae.nn.latents import LatentState, chance, normal_noise
 from seqae.windows import Batch
 
 
@@ -53,6 +54,49 @@ def elbo(
     return Terms(reconstruction + beta * paid, reconstruction, kl, observed.sum(), len(x))
 
 
+def log_weights(
+    model: Autoencoder,
+    batch: Batch,
+    state: LatentState,
+    samples: int,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return log p(x, z | c) − log q(z | x, c) and log p(x | z, c), each (samples, B), for draws z from q.
+
+    state: q(z | x, c) of the batch. The mean of the weights themselves over draws estimates p(x | c) without bias;
+    its logarithm is the importance-weighted bound (Burda, Grosse & Salakhutdinov 2016, eq. 8).
+    """
+    if state.log_var is None:
+        raise OptionError("an AE has no posterior to draw from, so there is no bound. Use a VAE or CVAE.")
+    drawn = normal_noise(state.mean.expand(samples, *state.mean.shape), generator)
+    z = state.mean + torch.exp(0.5 * state.log_var) * drawn  # (samples, B, Z)
+    log_q = -0.5 * (drawn.square() + state.log_var)
+    if state.prior_mean is None or state.prior_log_var is None:
+        log_p = -0.5 * z.square()
+    else:
+        log_p = -0.5 * ((z - state.prior_mean).square() * torch.exp(-state.prior_log_var) + state.prior_log_var)
+    condition, lengths = (
+        None if part is None else part.repeat(samples, *[1] * (part.dim() - 1))
+        for part in (batch.condition, batch.lengths)
+    )
+    emitted = model.emit(z.flatten(0, 1), batch.x.shape[1], condition, lengths)
+    density = emitted.log_prob(batch.x.repeat(samples, 1, 1)).view(samples, *batch.x.shape)
+    log_x = torch.where(batch.observed, density, 0.0).sum((-2, -1))
+    return log_x + (log_p - log_q).sum(-1), log_x
+
+
+def iwae(
+    model: Autoencoder, batch: Batch, state: LatentState, samples: int, generator: torch.Generator | None = None
+) -> Terms:
+    """Return the negative importance-weighted bound of k = samples draws; at k = 1 the ELBO with a sampled KL.
+
+    The parts are those of the ELBO: the mean reconstruction over the draws, and the closed-form KL.
+    """
+    weights, log_x = log_weights(model, batch, state, samples, generator)
+    bound = torch.logsumexp(weights, 0) - math.log(samples)
+    return Terms(-bound.mean(), -log_x.mean(), state.kl().sum(-1).mean(), batch.observed.sum(), len(batch.x))
+
+
 def _gaussian(batch: Batch, level: float, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Add normal noise with σ = level (scaled units) to what is observed."""
     noisy = batch.x + level * normal_noise(batch.x, generator)
@@ -81,6 +125,7 @@ class Objective:
     then, which early stopping waits for; seqae.training.schedules has some. OptionError where it has not.
     noise: "gaussian" (σ = noise_level, scaled units) or "masking" (share = noise_level hidden) for denoising
     (Vincent et al. 2008): the encoder sees the corrupted window, the loss the clean one.
+    importance_samples: draws k of the importance-weighted bound (IWAE, Burda et al. 2016); 1 is the ELBO.
     """
 
     def __init__(
@@ -91,6 +136,7 @@ class Objective:
         noise: str | None = None,
         noise_level: float = 0.2,
         teacher_forcing: Schedule = 0.0,
+        importance_samples: int = 1,
     ) -> None:
         if callable(beta) and not (hasattr(beta, "final") and hasattr(beta, "warmup_epochs")):
             raise OptionError(
@@ -102,6 +148,14 @@ class Objective:
         self.corrupt = None if noise is None else choose(NOISES, noise, "noise")
         self.noise_level = noise_level
         self.teacher_forcing = teacher_forcing
+        self.importance_samples = importance_samples
+        forced = max(_at(teacher_forcing, 0.0), _settled(teacher_forcing)) > 0
+        plain = _at(beta, 0.0) == _settled(beta) == 1.0 and not free_bits and not forced
+        if importance_samples < 1 or (importance_samples > 1 and not plain):
+            raise OptionError(
+                f"importance_samples={importance_samples} must be at least 1; more than 1 make a bound of their own: "
+                "leave beta at 1 from the start (--warmup 0), free_bits and teacher_forcing at 0."
+            )
         if free_bits < 0 or noise_level < 0 or (noise == "masking" and noise_level >= 1):
             raise OptionError(
                 f"free_bits and noise_level must not be negative, and masking hides less than everything; "
@@ -124,6 +178,9 @@ class Objective:
         x, observed = batch.x, batch.observed
         if self.corrupt is not None:
             x, observed = self.corrupt(batch, self.noise_level, generator)
+        if self.importance_samples > 1:
+            state = model.posterior(x, observed, batch.condition, batch.lengths)
+            return iwae(model, batch, state, self.importance_samples, generator)
         output = model(
             x, observed, batch.condition, batch.lengths,
             sample=True, teacher_forcing=_at(self.teacher_forcing, epoch), generator=generator,
@@ -132,10 +189,16 @@ class Objective:
 
     def evaluate(self, model: Autoencoder, batch: Batch, *, generator: torch.Generator | None = None) -> Terms:
         """Return the validation loss: clean input, free-running decoder, sampled z, beta where it settles."""
+        if self.importance_samples > 1:
+            state = model.posterior(batch.x, batch.observed, batch.condition, batch.lengths)
+            return iwae(model, batch, state, self.importance_samples, generator)
         output = model(batch.x, batch.observed, batch.condition, batch.lengths, sample=True, generator=generator)
-        beta = float(self.beta.final) if callable(self.beta) else self.beta
-        return elbo(batch.x, output, observed=batch.observed, beta=beta, free_bits=self.free_bits)
+        return elbo(batch.x, output, observed=batch.observed, beta=_settled(self.beta), free_bits=self.free_bits)
 
 
 def _at(schedule: Schedule, epoch: float) -> float:
     return float(schedule(epoch)) if callable(schedule) else float(schedule)
+
+
+def _settled(schedule: Schedule) -> float:
+    return float(getattr(schedule, "final", schedule))

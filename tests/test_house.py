@@ -31,10 +31,12 @@ FLOORS = {
     "seqae.timeaxis": 1,
     "seqae.windows": 1,
     "seqae.nn": 2,
+    "seqae.autoencoder": 3,
     "seqae.models": 3,
     "seqae.objectives": 3,
     "seqae.training": 4,
     "seqae.anomaly": 5,
+    "seqae.generative": 5,
     "seqae.report": 6,
     "seqae.cli": 7,
 }

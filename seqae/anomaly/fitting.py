@@ -60,8 +60,8 @@ def train(
     settings.check({**options, "window": window})
     parts = cut(panel, window, validation=validation, calibration=calibration)
     warn_of_short(panel, parts, window)
-    # A Bernoulli likelihood has no density outside [0, 1], so its range must hold what is held back, too.
-    scaled = panel if settings.is_bernoulli(options["likelihood"]) else parts.fit
+    # A likelihood of [0, 1] has no density outside it, so its range must hold what is held back, too.
+    scaled = panel if settings.is_of_unit(options["likelihood"]) else parts.fit
     preparation = Preparation.fit(parts.fit, scaled, panel, scaling=options["scaling"], condition=condition)
     preparation = replace(preparation, min_observed=min_observed)
     if start is None:

@@ -9,7 +9,7 @@ __all__ = [
     "columns",
     "describe",
     "head_names",
-    "is_bernoulli",
+    "is_of_unit",
     "part_of",
     "scorers",
     "takes_condition",
@@ -28,20 +28,21 @@ from seqae.anomaly.scoring import MISSING, MODES, SCORERS, head_of
 from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.errors import OptionError, choose
 from seqae.models import MODELS, Autoencoder
-from seqae.nn.likelihoods import LIKELIHOODS, Bernoulli
+from seqae.nn.likelihoods import LIKELIHOODS
 from seqae.scaling import SCALINGS
 
 V = TypeVar("V")
 
 NETWORK = ("latent", "hidden", "cell", "decoder_type", "layers", "bidirectional", "feedback", "reverse", "likelihood")
 UNIT_SCALINGS = ("minmax", "none")
-"""The scalings under which data can lie in [0, 1], as a Bernoulli likelihood needs."""
+"""The scalings under which data can lie in [0, 1], as a likelihood of [0, 1] needs."""
 
 
-def is_bernoulli(likelihood: Any) -> bool:
-    """Tell whether a likelihood, given by name, by name with arguments or itself, has no density outside [0, 1]."""
+def is_of_unit(likelihood: Any) -> bool:
+    """Tell whether a likelihood, given by name, by name with arguments or itself, takes only values in [0, 1]."""
     name = likelihood.get("name") if isinstance(likelihood, Mapping) else likelihood
-    return name == "bernoulli" or isinstance(likelihood, Bernoulli)
+    kind = LIKELIHOODS.get(name) if isinstance(name, str) else likelihood
+    return bool(getattr(kind, "unit", False))
 
 
 def part_of(menu: Mapping[str, V], given: str | V, what: str) -> V:
@@ -96,9 +97,9 @@ def check(options: Mapping[str, Any]) -> None:
         )
     if not conditional and options["prior"] != "standard":
         raise OptionError(f"prior {options['prior']!r} needs a condition, and a {model} has none. Use --model CVAE.")
-    if is_bernoulli(options["likelihood"]) and options["scaling"] not in UNIT_SCALINGS:
+    if is_of_unit(options["likelihood"]) and options["scaling"] not in UNIT_SCALINGS:
         raise OptionError(
-            f"the Bernoulli likelihood needs values in [0, 1], which scaling {options['scaling']} does not give. "
+            f"the {options['likelihood']} likelihood needs values in [0, 1], which scaling {options['scaling']} does not give. "
             "Use --scaling minmax, --scaling none for data that lies there already, or --likelihood normal."
         )
 

@@ -6,7 +6,19 @@ A likelihood turns what the decoder's head gives, a location and `extras` furthe
 
 from __future__ import annotations
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Laplace", "Likelihood", "Normal", "NormalFixed", "NormalPerStep", "StudentT"]
+__all__ = [
+    "LIKELIHOODS",
+    "Bernoulli",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Laplace",
+    "Likelihood",
+    "Normal",
+    "NormalFixed",
+    "NormalPerStep",
+    "NormalShared",
+    "StudentT",
+]
 
 import math
 from abc import ABC, abstractmethod
@@ -35,6 +47,12 @@ class Likelihood(nn.Module, ABC):
     """Numbers a value that the head gives beside the location."""
     linear: bool = True
     """Whether the location is the mean itself, on the data's scale; teacher forcing needs that."""
+    unit: bool = False
+    """Whether it is one of values in [0, 1] and refuses all others."""
+    discrete: bool = False
+    """Whether log_prob is that of a probability, not of a density: only then are bits per dimension defined."""
+    binary: bool = False
+    """Whether only 0 and 1 have a probability; what lies between them has a cross-entropy at most."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,6 +85,20 @@ class Normal(Likelihood):
         return _central(distribution, level)
 
 
+class NormalShared(Likelihood):
+    """Normal with one σ for all values, learned with the weights (Rybkin et al. 2021, σ-VAE)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.log_scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
+        return distributions.Normal(location, _scale(self.log_scale).expand_as(location), validate_args=False)
+
+    def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        return _central(distribution, level)
+
+
 class NormalFixed(Likelihood):
     """Normal with σ fixed beforehand: squared error, up to constants."""
 
@@ -85,7 +117,7 @@ class NormalFixed(Likelihood):
 
 
 class NormalPerStep(Likelihood):
-    """Normal whose σ the decoder gives anew for every step and channel."""
+    """Normal whose σ the decoder gives anew for every step and channel: for every pixel of an image."""
 
     extras = 1
 
@@ -135,7 +167,7 @@ class StudentT(Likelihood):
 class Bernoulli(Likelihood):
     """Bernoulli for values in [0, 1] (cross-entropy); the location is the logit."""
 
-    linear = False
+    linear, unit, discrete, binary = False, True, True, True
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
         return UnitBernoulli(location)
@@ -160,17 +192,127 @@ class UnitBernoulli(distributions.Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return x·log p + (1 − x)·log(1 − p) in nats; DataError outside [0, 1]."""
-        low, high = float(value.min()), float(value.max())
-        if low < 0.0 or high > 1.0:
-            raise DataError(
-                f"the Bernoulli likelihood needs values in [0, 1]; got {low:.4g} to {high:.4g}. "
-                "Use --scaling minmax (with data inside the training range), or --likelihood normal."
-            )
+        _within_unit(value, "Bernoulli")
         return -F.binary_cross_entropy_with_logits(self.logits, value, reduction="none")
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
+
+
+class ContinuousBernoulli(Likelihood):
+    """Continuous Bernoulli: a density over [0, 1], for grey values (Loaiza-Ganem & Cunningham 2019)."""
+
+    linear, unit = False, True
+
+    def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
+        return UnitContinuousBernoulli(location)
+
+    def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        return _central(distribution, level)
+
+
+class UnitContinuousBernoulli(distributions.Distribution):
+    """PyTorch's continuous Bernoulli, which would give a density to any value, held to [0, 1]."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own protocol
+
+    def __init__(self, logits: Tensor) -> None:
+        self._inner = distributions.ContinuousBernoulli(logits=logits, validate_args=False)
+        self.loc = logits
+        super().__init__(logits.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._inner.mean
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log density in nats; DataError outside [0, 1]."""
+        _within_unit(value, "continuous Bernoulli")
+        density: Tensor = self._inner.log_prob(value)
+        return density
+
+    def icdf(self, value: Tensor) -> Tensor:
+        return self._inner.icdf(value)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self._inner.sample(sample_shape)
+
+
+class DiscretizedLogistic(Likelihood):
+    """A logistic whose mass is collected in the levels of a pixel, 0, 1/255, … 1 (Kingma et al. 2016, appendix C).
+
+    The decoder gives location and scale for every value; the first and the last level hold the tails, so that the
+    levels' probabilities sum to 1. Values between the levels are refused.
+    """
+
+    extras = 1
+    unit = discrete = True
+
+    def __init__(self, channels: int, levels: int = 256) -> None:
+        super().__init__(channels)
+        self.levels = int(levels)
+
+    def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
+        assert extra is not None
+        return LogisticLevels(location, _scale(extra[..., 0]), self.levels)
+
+    def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
+        tail = (1 - level) / 2
+        return distribution.icdf(tail), distribution.icdf(1 - tail)
+
+    def arguments(self) -> dict[str, Any]:
+        return {"levels": self.levels}
+
+
+class LogisticLevels(distributions.Distribution):
+    """A logistic collected in evenly spaced levels over [0, 1]; its mean is taken as the location, held to [0, 1]."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own protocol
+
+    def __init__(self, loc: Tensor, scale: Tensor, levels: int) -> None:
+        self.loc, self.scale, self.last = loc, scale, levels - 1
+        super().__init__(loc.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc.clamp(0.0, 1.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log probability of the level in nats; DataError for what is no level."""
+        _within_unit(value, "discretized logistic")
+        steps = value * self.last
+        if bool(((steps - steps.round()).abs() > 1e-3).any()):
+            raise DataError(
+                f"the discretized logistic is for pixels, multiples of 1/{self.last}; got values between them. "
+                "Use --likelihood normal_per_step, or another one of densities."
+            )
+        half = 0.5 / self.last
+        above, below = (value + half - self.loc) / self.scale, (value - half - self.loc) / self.scale
+        # log(σ(a) − σ(b)) = log σ(a) + log σ(−b) + log(1 − e^(b − a)), exact also far out in the tails
+        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * half / self.scale))
+        lowest, highest = F.logsigmoid(above), F.logsigmoid(-below)
+        return torch.where(value <= half, lowest, torch.where(value >= 1 - half, highest, inside))
+
+    def icdf(self, share: float) -> Tensor:
+        """Return the first level up to which there is this share of the mass."""
+        point = self.loc + self.scale * math.log(share / (1 - share))
+        return torch.ceil(point * self.last - 0.5).clamp(0, self.last) / self.last
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            share = torch.rand(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+            point = self.loc + self.scale * torch.logit(share, eps=1e-7)
+            return torch.round(point * self.last).clamp(0, self.last) / self.last
+
+
+def _within_unit(value: Tensor, name: str) -> None:
+    low, high = float(value.min()), float(value.max())
+    if low < 0.0 or high > 1.0:
+        raise DataError(
+            f"the {name} likelihood needs values in [0, 1]; got {low:.4g} to {high:.4g}. "
+            "Use --scaling minmax (with data inside the training range), or --likelihood normal."
+        )
 
 
 def _central(distribution: Any, level: float) -> tuple[Tensor, Tensor]:
@@ -180,9 +322,12 @@ def _central(distribution: Any, level: float) -> tuple[Tensor, Tensor]:
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "normal": Normal,
+    "normal_shared": NormalShared,
     "normal_fixed": NormalFixed,
     "normal_per_step": NormalPerStep,
     "laplace": Laplace,
     "student_t": StudentT,
     "bernoulli": Bernoulli,
+    "continuous_bernoulli": ContinuousBernoulli,
+    "discretized_logistic": DiscretizedLogistic,
 }
