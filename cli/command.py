@@ -59,7 +59,7 @@ class Names(click.ParamType):
     of: what may be named; None takes any, as a table's columns.
     """
 
-    name = "names"
+    name, takes_lists = "names", True
 
     def __init__(self, of: Collection[str] | None = None) -> None:
         self.of = of
@@ -148,25 +148,32 @@ class Command(click.Command):
     """
 
     def __init__(
-        self, *args: Any, examples: Sequence[str] = (), without_data: Mapping[str, Any] | None = None, **attributes: Any
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        without_data: Mapping[str, Any] | None = None,
+        flatten: Callable[[Mapping[str, Any], Path, Mapping[str, Any]], Mapping[str, Any]] | None = None,
+        **attributes: Any,
     ) -> None:
         super().__init__(*args, **attributes)
         self.examples = tuple(examples)
         self.without_data = without_data or {}
         """Option values for the bundled series, which is taken where no DATA is named."""
+        self.flatten = flatten
+        """How a settings file with sections becomes one without: (its content, its path, the arguments as given)."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, with defaults from the files that the arguments themselves name."""
         if not ctx.resilient_parsing:
             from seqae.cli.config import settings_of
 
-            args = self._dashed(args)
+            args = self.dashed(args)
             # The help shows the options' own defaults, not those that suit the bundled series.
             helping = any(name in args for name in self.get_help_option_names(ctx))
             ctx.default_map = {} if helping else settings_of(self, self.make_parser(ctx).parse_args(list(args))[0])
         return super().parse_args(ctx, args)
 
-    def _dashed(self, args: list[str]) -> list[str]:
+    def dashed(self, args: list[str]) -> list[str]:
         """Return the arguments with --an_option as --an-option, where only that is known."""
         known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
         dashed = []

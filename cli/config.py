@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["CONFIG_NAME", "read_settings", "settings_of", "to_toml"]
+__all__ = ["CONFIG_NAME", "named_data", "read_settings", "settings_of", "to_toml"]
 
+import configparser
 import datetime
 import difflib
 import json
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from seqae.cli.command import Names, OrOff
+from seqae.cli.command import OrOff
 from seqae.errors import OptionError
 
 CONFIG_NAME = "config.toml"
@@ -33,27 +34,24 @@ def settings_of(command: click.Command, given: Mapping[str, Any]) -> dict[str, A
         run = Path(given["output"])
         if not (run / CONFIG_NAME).is_file():
             raise OptionError(f"{run} holds no run to resume: it has no {CONFIG_NAME}. Give a run's folder with -o.")
-        settings |= read_settings(command, run / CONFIG_NAME)
+        settings |= read_settings(command, run / CONFIG_NAME, given)
     if isinstance(given.get("config"), str):
-        settings |= read_settings(command, Path(given["config"]))
+        settings |= read_settings(command, Path(given["config"]), given)
     has_data = isinstance(given.get("data"), str) or "data" in settings
     return settings if has_data else {**getattr(command, "without_data", {}), **settings}
 
 
-def read_settings(command: click.Command, path: Path) -> dict[str, Any]:
-    """Read option values from a TOML file; keys are long option names, with - or _.
+def read_settings(command: click.Command, path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read option values from a TOML or INI file; keys are long option names, with - or _.
 
-    Raises OptionError that names the file and the key: an unreadable file, a key that is no option of the command,
-    a value of a kind that no option takes. Whether a value suits its option is the option's own check.
+    given: the command's own arguments. Raises OptionError that names the file and the key: an unreadable file, a key
+    that is no option of the command, a value of a kind that no option takes. Whether a value suits its option is the
+    option's own check.
     """
-    try:
-        document = tomllib.loads(path.read_bytes().decode())
-    except FileNotFoundError as problem:
-        raise OptionError(f"there is no settings file {path}. Give a TOML file with --config.") from problem
-    except OSError as problem:
-        raise OptionError(f"cannot read the settings file {path}: {problem.strerror}. Give a TOML file.") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise OptionError(f"{path} is not TOML: {problem}. Write one key = value a line, text in quotes.") from problem
+    document = _document(path)
+    flatten = getattr(command, "flatten", None)
+    if flatten is not None:
+        document = flatten(document, path, given)
     known = {key: p for p in command.params for key in _keys(p) if p.name not in NOT_SETTINGS}
     settings = {}
     for written, value in document.items():
@@ -66,6 +64,34 @@ def read_settings(command: click.Command, path: Path) -> dict[str, Any]:
             raise OptionError(f"{path}: unknown key {written!r} for 'seqae {command.name}'. {cure}")
         settings[str(known[key].name)] = _as_typed(value, known[key], f"{path}: {written}")
     return settings
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """Return a settings file's content: INI where its name ends with .ini, .cfg or .conf, otherwise TOML."""
+    try:
+        text = path.read_bytes().decode()
+        if path.suffix.lower() not in (".ini", ".cfg", ".conf"):
+            return tomllib.loads(text)
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(text)
+        return {name: dict(parser[name]) for name in parser.sections()}
+    except FileNotFoundError as problem:
+        raise OptionError(f"there is no settings file {path}. Give a TOML file with --config.") from problem
+    except OSError as problem:
+        raise OptionError(f"cannot read the settings file {path}: {problem.strerror}. Give a TOML file.") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise OptionError(f"{path} is not TOML: {problem}. Write one key = value a line, text in quotes.") from problem
+    except configparser.Error as problem:
+        told = " ".join(problem.message.split())
+        raise OptionError(f"{path} is not INI: {told}. Write [section] lines and key = value lines.") from problem
+
+
+def named_data(path: Path) -> str | None:
+    """Return what a settings file names as data; None where it names none. OptionError for what cannot be read."""
+    document = _document(path)
+    section = document.get("configuration")
+    found = section.get("dataset") if isinstance(section, dict) else document.get("data")
+    return found if isinstance(found, str) else None
 
 
 def _keys(parameter: click.Parameter) -> list[str]:
@@ -83,7 +109,7 @@ def _as_typed(value: Any, parameter: click.Parameter, where: str) -> Any:
         if not isinstance(value, bool):
             raise OptionError(f"{where} = {value!r} must be true or false.")
         return value
-    if isinstance(value, list) and isinstance(parameter.type, Names):
+    if isinstance(value, list) and getattr(parameter.type, "takes_lists", False):
         return value
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["command"]
+__all__ = ["command", "section"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,11 +59,11 @@ def _model(detector: Detector) -> Iterator[str]:
     told = detector.describe()
     options, channels = told["options"], told["preparation"]["channels"]
     yield f"{_kind(options)} of {_listed(channels)}"
-    yield from _section("Model", _network(detector, told))
-    yield from _section("Training", _training(told))
-    yield from _section("Score", _score(detector, told))
-    yield from _section("Threshold", _threshold(detector, told))
-    yield from _section("Drift", _drift(detector))
+    yield from section("Model", _network(detector, told))
+    yield from section("Training", _training(told))
+    yield from section("Score", _score(detector, told))
+    yield from section("Threshold", _threshold(detector, told))
+    yield from section("Drift", _drift(detector))
 
 
 def _fleet(fleet: Fleet) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _fleet(fleet: Fleet) -> Iterator[str]:
         yield f"  and {len(each) - SHOWN} more"
     for title, said in (("No model", fleet.failures), ("Remarks", {n: " ".join(t) for n, t in fleet.remarks.items()})):
         if said:
-            yield from _section(title, list(said.items())[:SHOWN])
+            yield from section(title, list(said.items())[:SHOWN])
             if len(said) > SHOWN:
                 yield f"  and {len(said) - SHOWN} more"
 
@@ -183,7 +183,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _section(title: str, lines: Iterator[Line] | Sequence[Line]) -> Iterator[str]:
+def section(title: str, lines: Iterator[Line] | Sequence[Line]) -> Iterator[str]:
     """Yield a heading and its lines, what they say in one column."""
     yield ""
     yield title

@@ -18,10 +18,11 @@ from typing import Any
 import click
 
 from seqae.cli.command import BROKEN_PIPE, COMMON, INTERRUPTED, Session
+from seqae.cli.routes import TWINS, is_image_line, twin_of
 from seqae.errors import SeqaeError, SeqaeWarning
 
 COMMANDS = {
-    "train": "Train a model on a table and set its threshold.",
+    "train": "Train a model on a table and set its threshold; or on images (seqae train mnist --help).",
     "score": "Score every row of a table with a trained model.",
     "detect": "Train, calibrate, score and list the events of one table in one go.",
     "stream": "Score rows as they come in, line by line.",
@@ -32,6 +33,7 @@ COMMANDS = {
     "reconstruct": "Give what the model expects at every row, with a band.",
     "sample": "Draw new windows from a model.",
     "plot": "Draw the series, its reconstruction, the score and the events.",
+    "evaluate-model": "Measure a model: bounds on the likelihood, what its latent is worth, what to change.",
 }
 """Every command and its first line of help, told without loading it."""
 
@@ -47,8 +49,19 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"seqae.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"seqae.cli.{cmd_name.replace('-', '_')}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command for these arguments: its namesake for images, where they name images."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and name in TWINS and twin_of(name, rest):
+            twin: click.Command = importlib.import_module(f"seqae.cli.images.{name.replace('-', '_')}").command
+            if is_image_line(ctx, command, twin, rest):
+                command = twin
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from `COMMANDS`."""

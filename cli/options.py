@@ -164,6 +164,11 @@ TRAINING = Group(
     _fit("free_bits", WEIGHT, "Nats of KL a latent dimension has for nothing."),
     _fit("noise", OrOff(one_of(NOISES)), "Corrupt what the encoder sees in training, or off."),
     _fit("noise_level", WEIGHT, "Standard deviation of that noise, or the share masked."),
+    _fit(
+        "importance_samples",
+        SIZE,
+        "Draws of the importance-weighted bound to train by (IWAE; with --beta-schedule constant); 1 is the ELBO.",
+    ),
     _fit("teacher_forcing", RATE, "The share of steps fed with true values; needs --feedback output."),
     _fit("forcing_schedule", one_of(FORCINGS), "How that share falls."),
     _fit("forcing_epochs", POSITIVE, "Epochs of its fall; k of the inverse sigmoid."),

@@ -1,4 +1,4 @@
-"""Data for seqae: CSV and Parquet files, the bundled series, and synthetic ones (seqae.datasets.synthetic).
+"""Data for seqae: CSV and Parquet files, the bundled series, images, synthetic series and sprites.
 
 Names are loaded when they are first used: `import seqae.datasets` alone imports neither pandas nor torch.
 """
@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqae.datasets.bundled import BUNDLED, elnino
+    from seqae.datasets.images import load_images
     from seqae.datasets.tables import read_csv, read_parquet, read_table
 
 _HOMES = {
     "BUNDLED": "bundled",
     "elnino": "bundled",
+    "load_images": "images",
     "read_csv": "tables",
     "read_parquet": "tables",
     "read_table": "tables",
 }
-_SUBMODULES = {"bundled", "synthetic", "tables"}
+_SUBMODULES = {"bundled", "images", "sprites", "synthetic", "tables"}
 
-__all__ = ["BUNDLED", "elnino", "read_csv", "read_parquet", "read_table"]
+__all__ = ["BUNDLED", "elnino", "load_images", "read_csv", "read_parquet", "read_table"]
 
 
 def __getattr__(name: str) -> Any:

@@ -154,7 +154,7 @@ class Objective:
         if importance_samples < 1 or (importance_samples > 1 and not plain):
             raise OptionError(
                 f"importance_samples={importance_samples} must be at least 1; more than 1 make a bound of their own: "
-                "leave beta at 1 from the start (--warmup 0), free_bits and teacher_forcing at 0."
+                "leave beta at 1 from the start (--beta-schedule constant), free_bits and teacher_forcing at 0."
             )
         if free_bits < 0 or noise_level < 0 or (noise == "masking" and noise_level >= 1):
             raise OptionError(

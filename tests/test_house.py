@@ -133,6 +133,6 @@ def test_every_package_is_listed_in_setup_cfg():
     found = (
         {"seqae"}
         | {info.name for info in pkgutil.walk_packages([str(ROOT / "seqae")], "seqae.") if info.ispkg}
-        | {"seqae.cli", "seqae.datasets"}
+        | {"seqae.cli", "seqae.cli.images", "seqae.datasets"}
     )
     assert listed == found

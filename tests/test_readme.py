@@ -41,5 +41,5 @@ def test_command_lines_parse(line):
     name, *arguments = shlex.split(line)[1:]
     command = importlib.import_module(f"seqae.cli.{name}").command
     context = click.Context(command, info_name=name)
-    _, rest, _ = command.make_parser(context).parse_args(command._dashed(arguments))
+    _, rest, _ = command.make_parser(context).parse_args(command.dashed(arguments))
     assert not rest

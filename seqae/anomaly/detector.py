@@ -145,7 +145,8 @@ class Detector:
         optimizer: str = "adam", weight_decay: float = 0.0, clip: float | None = 1.0, schedule: str = "constant",
         patience: int | None = 10, max_time: float | None = None, beta: float = 1.0, beta_schedule: str = "linear",
         warmup: float = 10.0, free_bits: float = 0.0, noise: str | None = None, noise_level: float = 0.2,
-        teacher_forcing: float = 0.0, forcing_schedule: str = "constant", forcing_epochs: float = 20.0,
+        importance_samples: int = 1, teacher_forcing: float = 0.0, forcing_schedule: str = "constant",
+        forcing_epochs: float = 20.0,
         train_stride: int | None = None, min_observed: float = LEAST_OBSERVED,
         validation: float = 0.1, calibration: float = 0.2, device: str | torch.device = "auto",
         precision: str = "auto", seed: int = 0, log_dir: str | os.PathLike[str] | None = None, resume: bool = False,
@@ -157,8 +158,8 @@ class Detector:
         normal. Its last rows are held back (`seqae.anomaly.pipeline.cut`): the share `validation` says when to stop,
         the share `calibration` sets the threshold; 0 does without. train_stride: steps between training windows, None
         = the smaller of window // 8 and rows // 1000, at least 1. min_observed: windows with a smaller share of values
-        are left out, and in scoring those with so few steps that have any. beta, free_bits, noise, teacher_forcing:
-        see `seqae.Objective`; warmup, forcing_epochs: epochs. labelled: "exclude" makes anomalous rows missing.
+        are left out, and in scoring those with so few steps that have any. beta, free_bits, noise, teacher_forcing,
+        importance_samples: see `seqae.Objective`; warmup, forcing_epochs: epochs. labelled: "exclude" makes anomalous rows missing.
         warm_start: go on from the weights, window and conditions of an earlier fit, on new data with the same channels;
         scaling, heads and threshold are new. The rest: see `seqae.fit`."""
         chosen = {name: value for name, value in locals().items() if name not in OWN}
@@ -274,8 +275,8 @@ class Detector:
         tensors, document = read_safetensors(path)
         if document.get("kind") != KIND:
             raise ModelFileError(
-                f"{path} holds a {document.get('kind', 'thing')}, not a detector. Name a file that `seqae train` or "
-                "Detector.save wrote; seqae.load_model reads a bare model."
+                f"{path} holds a model of {document.get('kind', 'no kind')}, not a detector. Name a file that "
+                "`seqae train` wrote for a table, or Detector.save; seqae.load_model reads a bare model."
             )
         try:
             detector = cls(**document["options"])

@@ -44,7 +44,7 @@ class Trained(NamedTuple):
 def train(
     options: Mapping[str, Any], panel: Panel, *, validation: float, calibration: float, train_stride: int | None,
     min_observed: float, beta: float, beta_schedule: str, warmup: float, free_bits: float, noise: str | None,
-    noise_level: float, teacher_forcing: float, forcing_schedule: str, forcing_epochs: float,
+    noise_level: float, importance_samples: int, teacher_forcing: float, forcing_schedule: str, forcing_epochs: float,
     device: str | torch.device, seed: int, start: tuple[Autoencoder, Preparation] | None = None, **running: Any,
 ) -> Trained:  # fmt: skip
     """Train the model that a Detector's options describe; the arguments are those of `Detector.fit`.
@@ -81,7 +81,8 @@ def train(
     weight = choose(SCHEDULES, beta_schedule, "beta_schedule")(beta, warmup)
     forcing = choose(FORCINGS, forcing_schedule, "forcing_schedule")(teacher_forcing, forcing_epochs)
     objective = Objective(
-        beta=weight, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=forcing
+        beta=weight, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=forcing,
+        importance_samples=importance_samples,
     )
     told = {name: str(value) for name, value in options.items()} | {"window": str(window)}
     history = loop.fit(

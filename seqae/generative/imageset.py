@@ -1,0 +1,120 @@
+"""Images as the training loop takes its data: uint8 on the device, gathered by index, converted a batch at a time."""
+
+from __future__ import annotations
+
+__all__ = ["BINARISE", "ImageSet"]
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from seqae.datasets.images import Images
+from seqae.errors import DataError, choose
+from seqae.windows import Batch
+
+FIXED = 0
+"""The seed of what is drawn outside of training epochs, so that every look at the same images sees the same."""
+
+
+def _grey(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the grey values, multiples of 1/255."""
+    return pixels.float() / 255.0
+
+
+def _threshold(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return 1 where a pixel is brighter than half, else 0."""
+    return (pixels >= 128).float()
+
+
+def _dynamic(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw 0 or 1 with the grey value as its probability, anew in every epoch (Salakhutdinov & Murray 2008)."""
+    return torch.bernoulli(pixels.float() / 255.0, generator=generator)
+
+
+BINARISE: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "off": _grey,
+    "threshold": _threshold,
+    "dynamic": _dynamic,
+}
+
+
+class ImageSet:
+    """N images as windows x: (B, H, W · K) in [0, 1], all observed; what `seqae.fit` and `evaluate` take.
+
+    labelled: the class as a one-hot condition (B, H, classes), for a CVAE. binarise: a name in BINARISE; what "dynamic"
+    draws follows from the generator that each epoch is given, and outside of epochs from a fixed seed.
+    Raises DataError where labels are needed and there are none.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        labelled: bool = False,
+        binarise: str = "off",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.images = images
+        self.binary = choose(BINARISE, binarise, "binarise")
+        self._pixels = torch.from_numpy(images.pixels.reshape(len(images), images.shape[0], -1))
+        self._labels: Tensor | None = None
+        if labelled:
+            if images.labels is None:
+                raise DataError(
+                    f"{images.name} has no labels to take as conditions. Use the model VAE, or a folder of one "
+                    "sub-folder for each class."
+                )
+            self._labels = torch.from_numpy(images.labels)
+        self._move(torch.device(device))
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def epoch_size(self) -> int:
+        """Number of images in one epoch: all."""
+        return len(self)
+
+    @property
+    def window(self) -> int:
+        """Rows of an image, H."""
+        return self.images.shape[0]
+
+    def gather(self, index: Tensor) -> Batch:
+        """Return the images `index` (B,) int64; everything happens on the device."""
+        index = index.to(self.device)
+        x = self.binary(self._pixels.index_select(0, index), self._draws)
+        condition = None
+        if self._labels is not None:
+            one_hot = torch.nn.functional.one_hot(self._labels[index], len(self.images.classes)).float()
+            condition = one_hot[:, None].expand(-1, x.shape[1], -1)
+        return Batch(x, torch.ones((), dtype=torch.bool, device=self.device).expand_as(x), condition)
+
+    def blocks(self, size: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield (index (B,), Batch) over all images in order, at most `size` at a time; the same draws each time."""
+        self._draws.manual_seed(FIXED)
+        for low in range(0, len(self), size):
+            index = torch.arange(low, min(low + size, len(self)), device=self.device)
+            yield index, self.gather(index)
+
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        """Return the images of one training epoch in random order, (N,) int64 on the device."""
+        order = torch.randperm(len(self), generator=generator)
+        self._draws.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return order.to(self.device)
+
+    def to(self, device: str | torch.device) -> ImageSet:
+        """Return the same images on another device (self where nothing would move)."""
+        if torch.device(device) == self.device:
+            return self
+        moved = copy.copy(self)
+        moved._move(torch.device(device))
+        return moved
+
+    def _move(self, device: torch.device) -> None:
+        self.device = device
+        self._pixels = self._pixels.to(device)
+        self._labels = None if self._labels is None else self._labels.to(device)
+        self._draws = torch.Generator(device).manual_seed(FIXED)
