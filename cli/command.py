@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["BROKEN_PIPE", "COMMON", "CONFIG", "INTERRUPTED", "Command", "Group", "Names", "OrOff", "Session", "option"]
+__all__ = [
+    "BROKEN_PIPE",
+    "COMMON",
+    "CONFIG",
+    "INTERRUPTED",
+    "Command",
+    "Group",
+    "Names",
+    "Numbers",
+    "OrOff",
+    "Session",
+    "option",
+]
 
 import csv
 import sys
@@ -75,6 +87,21 @@ class Names(click.ParamType):
             if self.of is not None and name not in self.of:
                 self.fail(f"{name!r} is not one of {', '.join(map(repr, self.of))}.", param, ctx)
         return names
+
+
+class Numbers(click.ParamType):
+    """Whole numbers, counted from 0: 3,8."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdecimal() for part in parts):
+            self.fail(f"{value!r} is no list of numbers. Write them as 3,8, counted from 0.", param, ctx)
+        return tuple(map(int, parts))
 
 
 class OrOff(click.ParamType):

@@ -12,12 +12,13 @@ import pandas as pd
 
 from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.fleets.folder import listed
-from seqae.cli.command import COMMON, CONFIG, Command, Session, option
+from seqae.cli.command import COMMON, CONFIG, Command, Numbers, Session, option
 from seqae.cli.options import DATA, LEVEL, MODEL, RELIMIT, REREADING, RUNNING
 from seqae.cli.output import check_inputs, check_output, replaced
 from seqae.cli.reading import found_by, load, reread
 from seqae.errors import OptionError
 from seqae.report.figures import figure_series
+from seqae.report.series_gallery import GALLERY, Look
 from seqae.series import Panel, Series, as_panel
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -36,6 +37,22 @@ FORMATS = (".png", ".svg", ".pdf")
 @option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="A .png, .svg or .pdf file."
 )
+@option(
+    "--what",
+    type=click.Choice(["series", *GALLERY]),
+    default="series",
+    help="The series with score and events; the codes of its windows, by label or time; what changes along each latent "
+    "dimension; new windows over real ones (of a CVAE that knows the month, by month); the way between two windows.",
+)
+@option(
+    "--rows",
+    type=Numbers(),
+    metavar="N,N",
+    help="Of interpolation: rows at which its two windows begin.",
+    show_default="the two ends of the latent space's main direction",
+)
+@option("-n", "--number", type=click.IntRange(1, 1000), default=50, help="Of samples: how many.")
+@option("--seed", type=click.IntRange(min=0), default=0, help="Of samples: the same seed draws the same ones.")
 @option("--series", "name", help="Which series of a panel to draw.")
 @option("--title", help="The picture's title.", show_default="the name of the series")
 @option("--dpi", type=click.IntRange(40, 600), default=150, help="Pixels an inch; the picture is 12 inches wide.")
@@ -51,13 +68,17 @@ def command(
     model: Path,
     data: str | None,
     output: Path,
+    what: str,
+    rows: tuple[int, ...] | None,
+    number: int,
+    seed: int,
     name: str | None,
     title: str | None,
     dpi: int,
     level: float,
     **settings: Any,
 ) -> None:
-    """Draw the series, its reconstruction, the score and the events.
+    """Draw the series, its reconstruction, the score and the events; or what the model has learned of windows.
 
     MODEL is a model file or the folder of a run. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
     Events are shaded and numbered as in the tables of the other commands.
@@ -66,6 +87,14 @@ def command(
     check_inputs(data, settings["calibrate"])
     check_picture(output, data, model)
     series = chosen_series(reread(session, detector, data, settings), name)
+    if what != "series":
+        figure = GALLERY[what](detector, Look(series, rows or (), number, seed))
+        if title is not None:
+            figure.axes[0].set_title(title, loc="left", weight="bold")
+        with replaced(output) as part:
+            figure.savefig(part, dpi=dpi, format=output.suffix[1:].lower())
+        session.say(f"{what} drawn in {output}.")
+        return
     found = found_by(detector, series, session, settings)
     draw(detector, series, found, output, title=title, dpi=dpi, level=level)
     session.say(f"{len(series)} rows and {len(found.events)} events drawn in {output}.")

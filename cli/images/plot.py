@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from seqae.cli.command import COMMON, CONFIG, Command, Session, option
+from seqae.cli.command import COMMON, CONFIG, Command, Numbers, Session, option
 from seqae.cli.images.options import DATA, RUNNING, chosen, load
 from seqae.cli.options import MODEL, WEIGHT, one_of
 from seqae.cli.output import check_output, replaced
@@ -20,21 +20,6 @@ from seqae.report.pictures import write_gif
 
 FORMATS = (".png", ".svg", ".pdf", ".gif")
 WITHOUT_DATA = ("samples", "plane", "traversals")
-
-
-class Numbers(click.ParamType):
-    """Numbers of images, counted from 0: 3,8."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdecimal() for part in parts):
-            self.fail(f"{value!r} is no list of numbers. Write them as 3,8, counted from 0.", param, ctx)
-        return tuple(map(int, parts))
 
 
 @click.command(

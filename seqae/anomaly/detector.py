@@ -158,8 +158,8 @@ class Detector:
         normal. Its last rows are held back (`seqae.anomaly.pipeline.cut`): the share `validation` says when to stop,
         the share `calibration` sets the threshold; 0 does without. train_stride: steps between training windows, None
         = the smaller of window // 8 and rows // 1000, at least 1. min_observed: windows with a smaller share of values
-        are left out, and in scoring those with so few steps that have any. beta, free_bits, noise, teacher_forcing,
-        importance_samples: see `seqae.Objective`; warmup, forcing_epochs: epochs. labelled: "exclude" makes anomalous rows missing.
+        are left out, and in scoring those with so few steps that have any. labelled: "exclude" has
+        anomalous rows missing. beta, free_bits, noise, ...: see `seqae.Objective`; warmup, forcing_epochs: epochs.
         warm_start: go on from the weights, window and conditions of an earlier fit, on new data with the same channels;
         scaling, heads and threshold are new. The rest: see `seqae.fit`."""
         chosen = {name: value for name, value in locals().items() if name not in OWN}
@@ -248,22 +248,21 @@ class Detector:
 
     def encode(self, data: Any, *, batch_size: int = BLOCK) -> Tables:
         """Return the mean of q(z | x) of each scored window: start, end, z0, z1, ..."""
-        given = self._read(data)
-        windows = self._windows(given.panel)
+        windows = self._windows((given := self._read(data)).panel)
         with torch.inference_mode():
             latents = torch.cat([self.model.encode(*batch).float().cpu() for _, batch in windows.blocks(batch_size)])
         return given.unpack(latent_tables(given.panel, windows, latents.numpy()))
 
     def sample(
-        self, n: int = 1, *, steps: int | None = None, condition_from: Any = None, noise: bool = True, seed: int = 0
-    ) -> pd.DataFrame:
-        """Draw n new stretches of `steps` rows (None: a window): sample, step, and the channels in the data's units.
+        self, n: int = 1, *, steps: int | None = None, condition_from: Any = None, start: Any = None,
+        noise: bool = True, seed: int = 0,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Draw n new stretches of `steps` rows (None: a window): sample, step, time, channels in the data's units.
 
-        condition_from: for a CVAE, a Series or table whose first `steps` rows say under which condition. noise: whether
-        values scatter as the likelihood says, or are its mean. OptionError for an AE, which has nothing to draw from.
-        """
-        steps = self.window if steps is None else steps
-        return draw(self.model, self.preparation, n, steps, condition_from=condition_from, noise=noise, seed=seed)
+        condition_from: a Series or table whose first `steps` rows say when, and for a CVAE under which condition; or
+        start: a stamp to begin at. noise: whether values scatter as the likelihood says. OptionError for an AE."""
+        own = {"condition_from": condition_from, "start": start, "noise": noise, "seed": seed}
+        return draw(self.model, self.preparation, n, self.window if steps is None else steps, **own)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one .safetensors file with all that scoring a raw table needs; never half of it."""

@@ -81,7 +81,11 @@ def train(
     weight = choose(SCHEDULES, beta_schedule, "beta_schedule")(beta, warmup)
     forcing = choose(FORCINGS, forcing_schedule, "forcing_schedule")(teacher_forcing, forcing_epochs)
     objective = Objective(
-        beta=weight, free_bits=free_bits, noise=noise, noise_level=noise_level, teacher_forcing=forcing,
+        beta=weight,
+        free_bits=free_bits,
+        noise=noise,
+        noise_level=noise_level,
+        teacher_forcing=forcing,
         importance_samples=importance_samples,
     )
     told = {name: str(value) for name, value in options.items()} | {"window": str(window)}

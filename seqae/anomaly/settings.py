@@ -99,8 +99,8 @@ def check(options: Mapping[str, Any]) -> None:
         raise OptionError(f"prior {options['prior']!r} needs a condition, and a {model} has none. Use --model CVAE.")
     if is_of_unit(options["likelihood"]) and options["scaling"] not in UNIT_SCALINGS:
         raise OptionError(
-            f"the {options['likelihood']} likelihood needs values in [0, 1], which scaling {options['scaling']} does not give. "
-            "Use --scaling minmax, --scaling none for data that lies there already, or --likelihood normal."
+            f"the {options['likelihood']} likelihood needs values in [0, 1], which scaling {options['scaling']} does "
+            "not give. Use --scaling minmax, --scaling none for data that lies there already, or --likelihood normal."
         )
 
 

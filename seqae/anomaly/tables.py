@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from seqae.anomaly.events import find_events
 from seqae.anomaly.fusion import Scored
-from seqae.anomaly.pipeline import Preparation
+from seqae.anomaly.pipeline import Preparation, read_given
 from seqae.anomaly.scoring import Folded
+from seqae.anomaly.streams.clock import clock_of, read_stamp
 from seqae.anomaly.thresholds.calibration import Calibration
 from seqae.errors import OptionError
 from seqae.models import Autoencoder
@@ -95,11 +96,16 @@ def event_table(
 
 
 def draw(
-    model: Autoencoder, preparation: Preparation, n: int, steps: int, *, condition_from: Any, noise: bool, seed: int
-) -> pd.DataFrame:
-    """Return n new stretches of `steps` rows: sample, step, and the channels in the data's units."""
+    model: Autoencoder, preparation: Preparation, n: int, steps: int, *, condition_from: Any, start: Any, noise: bool,
+    seed: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Return n new stretches of `steps` rows: sample, step, time where known, the channels in the data's units."""
     if n < 1 or steps < 1:
         raise OptionError(f"n={n} and steps={steps} must be at least 1.")
+    if start is not None:
+        if condition_from is not None:
+            raise OptionError("start and condition_from both say when the samples are. Give one of the two.")
+        condition_from = _from(start, preparation, steps)
     condition = preparation.condition_of(condition_from, steps)
     if condition is not None:
         condition = condition.to(next(model.parameters()).device).expand(n, -1, -1)
@@ -107,4 +113,24 @@ def draw(
     drawn = model.sample(n, steps, condition, noise=noise, generator=generator).float().cpu().numpy()
     rows = preparation.scaler.invert(drawn).reshape(n * steps, -1)
     columns = {"sample": np.repeat(np.arange(n), steps), "step": np.tile(np.arange(steps), n)}
+    index = (
+        None if condition_from is None else read_given(condition_from, preparation.conditions.columns).panel[0].index
+    )
+    if index is not None:
+        columns[str(index.name or "time")] = index[np.tile(np.arange(steps), n)]
     return pd.DataFrame(columns | {name: rows[:, c] for c, name in enumerate(preparation.channels)})
+
+
+def _from(start: Any, preparation: Preparation, steps: int) -> Series:
+    """Return an empty series of `steps` rows that begins at a stamp, in the steps of the training data."""
+    clock = clock_of(preparation.step)
+    if clock is None:
+        raise OptionError(
+            "the model was trained without an even time axis, so nothing can start at a time. Leave it out."
+        )
+    stamp = read_stamp(start)
+    if clock.dated != isinstance(stamp, pd.Timestamp):
+        wanted = "a date and time" if clock.dated else "a plain number"
+        raise OptionError(f"the model's time axis has {wanted} for each row; got start={start!r}. Give one like it.")
+    values = np.full((steps, len(preparation.channels)), np.nan, dtype=np.float32)
+    return Series(values, preparation.channels, clock.after(stamp, np.arange(steps)))

@@ -97,7 +97,8 @@ def _plane(model: ImageModel, look: Look) -> Figure:
     label = _label_of(model, look)
     images = model.decode(z, None if label is None else np.full(len(z), label))
     title = "Decoded latent plane" + ("" if label is None else f": {model.classes[label]}")
-    return latent_plane(images.reshape(n, n, *images.shape[1:]), (low[0], high[0], low[1], high[1]), names=("z0", "z1"), title=title)
+    extent = (low[0], high[0], low[1], high[1])
+    return latent_plane(images.reshape(n, n, *images.shape[1:]), extent, names=("z0", "z1"), title=title)
 
 
 def _ways(model: ImageModel, look: Look) -> Array:
