@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from seqae.anomaly.fleets.fleet import Fleet
     from seqae.anomaly.outlier import SequenceOutlierDetector
     from seqae.anomaly.streams.stream import Stream
+    from seqae.datasets.images import load_images
     from seqae.datasets.tables import read_csv, read_parquet, read_table
+    from seqae.generative.image_model import ImageModel
     from seqae.models import AE, CVAE, MODELS, VAE, Autoencoder
     from seqae.objectives import Objective, elbo
     from seqae.series import Panel, Series
@@ -35,6 +37,7 @@ _HOMES = {
     "Detection": "anomaly.detector",
     "Detector": "anomaly.detector",
     "Fleet": "anomaly.fleets.fleet",
+    "ImageModel": "generative.image_model",
     "MODELS": "models",
     "Objective": "objectives",
     "Panel": "series",
@@ -45,6 +48,7 @@ _HOMES = {
     "WindowSet": "windows",
     "elbo": "objectives",
     "fit": "training.loop",
+    "load_images": "datasets.images",
     "load_model": "training.checkpoints",
     "overlap_mean": "windows",
     "read_csv": "datasets.tables",
@@ -56,8 +60,8 @@ _HOMES = {
 }
 
 _SUBMODULES = {
-    "anomaly", "conditions", "datasets", "errors", "models", "nn", "objectives", "report", "scaling", "series",
-    "timeaxis", "training", "windows",
+    "anomaly", "conditions", "datasets", "errors", "generative", "models", "nn", "objectives", "report", "scaling",
+    "series", "timeaxis", "training", "windows",
 }  # fmt: skip
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "Detection",
     "Detector",
     "Fleet",
+    "ImageModel",
     "Objective",
     "Panel",
     "SequenceOutlierDetector",
@@ -77,6 +82,7 @@ __all__ = [
     "WindowSet",
     "elbo",
     "fit",
+    "load_images",
     "load_model",
     "overlap_mean",
     "read_csv",

@@ -14,13 +14,17 @@ import click
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from seqae.cli.main import COMMANDS, run
+from seqae.cli.routes import TWINS
+
+IMAGES = "seqae.cli.images"
 
 
-def examples(name: str) -> list[str]:
+def examples(name: str, package: str = "seqae.cli") -> list[str]:
     """The examples as a user reads them in the help."""
-    command = import_module(f"seqae.cli.{name}").command
+    command = import_module(f"{package}.{name.replace('-', '_')}").command
     text = command.get_help(click.Context(command, info_name=f"seqae {name}"))
     section = text.split("\nExamples:\n")[1]
     return [line.strip() for line in section.splitlines() if line.strip()]
@@ -33,6 +37,26 @@ def telemetry(rows: int, start: str, seed: int) -> pd.DataFrame:
     table = pd.DataFrame(clean) + 0.1 * draw.normal(size=(rows, 3))
     table.insert(0, "timestamp", pd.date_range(start, periods=rows, freq="10min").astype(str))
     return table.round(3)
+
+
+def idx(path: Path, values: np.ndarray) -> None:
+    """Write an array as MNIST's files are written."""
+    head = b"\0\0\x08" + bytes([values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    path.write_bytes(head + values.astype(np.uint8).tobytes())
+
+
+def pictures(folder: Path) -> None:
+    """Write a small set under MNIST's names, and a folder of photos."""
+    draw = np.random.default_rng(0)
+    for part, n in (("train", 90), ("t10k", 40)):
+        labels = np.arange(n) % 10
+        images = 25 * labels[:, None, None] + draw.integers(0, 30, size=(n, 28, 28))
+        (folder / "data" / "mnist").mkdir(parents=True, exist_ok=True)
+        idx(folder / "data" / "mnist" / f"{part}-images-idx3-ubyte", images)
+        idx(folder / "data" / "mnist" / f"{part}-labels-idx1-ubyte", labels)
+    (folder / "photos" / "today").mkdir(parents=True)
+    for k in range(30):
+        Image.fromarray(draw.integers(0, 255, size=(28, 28), dtype=np.uint8)).save(folder / f"photos/today/{k}.png")
 
 
 def run_line(line: str, capsys: pytest.CaptureFixture[str] | None = None) -> tuple[str, str]:
@@ -80,14 +104,21 @@ def workplace(tmp_path_factory):
         labels = pd.DataFrame({"timestamp": stamps, "label": stamps.index.isin(range(80, 100)).astype(int)})
         labels.to_csv("labels.csv", index=False)
         pd.DataFrame({"start": [stamps[80]], "end": [stamps[99]]}).to_csv("faults.csv", index=False)
+        pictures(folder)
+        run_line("seqae train photos/today --epochs 1 -q -o runs/parts")
+        for line in examples("train", IMAGES):
+            run_line(line)
     finally:
         os.chdir(before)
     return folder
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_help_ends_with_two_examples(name):
-    lines = examples(name)
+BOTH = [*((name, "seqae.cli") for name in COMMANDS), *((name, IMAGES) for name in TWINS)]
+
+
+@pytest.mark.parametrize(("name", "package"), BOTH)
+def test_every_help_ends_with_two_examples(name, package):
+    lines = examples(name, package)
     assert len(lines) == 2
     assert all(line.startswith(f"seqae {name} ") for line in lines)
 
@@ -101,10 +132,12 @@ def test_the_examples_of_train_leave_runs(workplace):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [line for name in COMMANDS if name != "train" for line in examples(name)])
+@pytest.mark.parametrize(
+    "line", [line for name, package in BOTH if name != "train" for line in examples(name, package)]
+)
 def test_an_example_runs_as_it_stands(line, workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    if line.startswith("seqae evaluate"):
+    if line.startswith("seqae evaluate "):
         run_line(examples("score")[0])  # another example has left other scores under that name
     capsys.readouterr()
     out, err = run_line(line, capsys)

@@ -12,16 +12,16 @@ from torch import nn
 from seqae.errors import DataError, OptionError
 from seqae.generative.quality import discriminative_score, generation_report, marginal_difference, predictive_score
 
-QUICK = {"iterations": 50, "batch_size": 48, "hidden": 12}
+QUICK = {"iterations": 50, "batch_size": 32, "hidden": 12}
 
 
-def sines(n, seed, steps=12, channels=2):
+def sines(n, seed, steps=8, channels=2):
     rng = np.random.default_rng(seed)
     speed, phase = rng.uniform(0.3, 1.0, (n, 1, channels)), rng.uniform(0, 2 * np.pi, (n, 1, channels))
     return np.sin(speed * np.arange(steps)[:, None] + phase)
 
 
-def autoregressive(n, seed, phi=0.9, steps=12, channels=1):
+def autoregressive(n, seed, phi=0.9, steps=10, channels=1):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, steps, channels))
     x[:, 0] /= np.sqrt(1 - phi**2)
@@ -34,7 +34,7 @@ def autoregressive(n, seed, phi=0.9, steps=12, channels=1):
 
 
 def test_windows_from_one_distribution_cannot_be_told_apart():
-    found = discriminative_score(sines(1500, 0), sines(1500, 1), iterations=40, batch_size=64, hidden=8)
+    found = discriminative_score(sines(1500, 0), sines(1500, 1), iterations=25, batch_size=32, hidden=8)
     assert found.score < 0.1
     assert found.baseline < 0.12
     assert found.accuracy == pytest.approx((found.real + found.synthetic) / 2)
@@ -50,7 +50,7 @@ def test_one_distribution_scores_as_a_coin_does():
         discriminative_score(
             sines(200, 2 * k), sines(200, 2 * k + 1), iterations=5, batch_size=16, hidden=4, seed=k
         ).score
-        for k in range(12)
+        for k in range(9)
     ]
     assert np.mean(scores) < 2 * float(coin)
 
@@ -69,9 +69,8 @@ def binomial(n, k):
         lambda real, rng: rng.uniform(real.min(), real.max(), real.shape),
         lambda real, rng: real[:, rng.permutation(real.shape[1])],
         lambda real, rng: real[rng.integers(len(real), size=len(real))] + 5.0,
-        lambda real, rng: np.full_like(real, 1e14),
     ],
-    ids=["constant", "noise", "time permuted", "shifted", "gone"],
+    ids=["constant", "noise", "time permuted", "shifted"],
 )
 def test_what_is_wrong_is_found(fake):
     """Constants aside, the values themselves are right or nearly so: it takes the order in time to find it."""
@@ -82,7 +81,7 @@ def test_what_is_wrong_is_found(fake):
 
 def test_kinds_weigh_the_same_whatever_their_numbers():
     """Half of the synthetic windows are right: 1/4 of all are recognised beyond chance, and 1/4 is the score."""
-    mixed = np.concatenate([sines(1000, 1), np.zeros((1000, 12, 2))])
+    mixed = np.concatenate([sines(1000, 1), np.zeros((1000, 8, 2))])
     found = discriminative_score(sines(200, 0), mixed[np.random.default_rng(0).permutation(2000)], **QUICK)
     assert found.score == pytest.approx(0.25, abs=0.1)
     assert found.score == pytest.approx(abs(found.real + found.synthetic - 1) / 2)
@@ -110,7 +109,7 @@ def test_a_copy_is_not_seen():
 def test_predictions_from_the_own_past_reach_what_is_possible(phi):
     """x_t = φ x_{t-1} + e: the best prediction is φ x_{t-1}, with the mean error √(2/π); a constant's is that of x."""
     real = autoregressive(600, 0, phi)
-    found = predictive_score(real, autoregressive(600, 1, phi), iterations=60, batch_size=64)
+    found = predictive_score(real, autoregressive(600, 1, phi), iterations=50, batch_size=32)
     width = real.max() - real.min()
     best = np.sqrt(2 / np.pi) / width
     assert found.baseline == pytest.approx(best, rel=0.1)
@@ -130,26 +129,26 @@ def test_the_last_channel_is_predicted_from_the_others():
     assert found.constant == pytest.approx(0.25, abs=0.025)
     assert found.baseline < 0.05
     assert found.score < 0.05
-    own = predictive_score(windows()[..., ::-1], windows()[..., ::-1], iterations=90, batch_size=32)
+    own = predictive_score(windows()[..., ::-1], windows()[..., ::-1], iterations=40, batch_size=32)
     assert own.baseline == pytest.approx(own.constant, rel=0.1)  # a step ahead of the other: out of reach
 
 
 def test_noise_teaches_nothing():
     real = autoregressive(400, 0)
     noise = np.random.default_rng(1).normal(0, real.std(), real.shape)
-    found = predictive_score(real, noise, iterations=60, batch_size=64)
+    found = predictive_score(real, noise, iterations=50, batch_size=32)
     assert found.score > 1.8 * found.baseline
     assert found.score == pytest.approx(found.constant, rel=0.1)  # the median is the best that noise can teach
 
 
 def test_real_windows_in_another_order_teach_the_same():
     real = autoregressive(400, 0)
-    found = predictive_score(real, np.random.default_rng(3).permutation(real), iterations=60, batch_size=64)
+    found = predictive_score(real, np.random.default_rng(3).permutation(real), iterations=50, batch_size=32)
     assert found.score == pytest.approx(found.baseline, rel=0.1)
 
 
 def test_the_baselines_do_not_depend_on_what_was_generated():
-    real, one, other = sines(60, 0), sines(60, 1), np.zeros((90, 12, 2))
+    real, one, other = sines(60, 0), sines(60, 1), np.zeros((90, 8, 2))
     for score in (discriminative_score, predictive_score):
         found = [score(real, synthetic, iterations=3, seed=5) for synthetic in (one, other)]
         assert found[0].baseline == found[1].baseline
@@ -280,7 +279,7 @@ def test_a_constant_has_no_autocorrelation():
     flat[..., 1] = 0.1
     found = marginal_difference(real, flat).autocorrelation
     assert np.isnan(found[1]).all()
-    assert np.array_equal(found[0], np.zeros(6))
+    assert np.array_equal(found[0], np.zeros(4))
 
 
 # ---- the report ----
@@ -319,11 +318,11 @@ def test_data_that_cannot_be_used_are_refused_with_a_cure(score):
     for real, synthetic, message in [
         (good, holed, "2 of 40 synthetic windows hold missing or infinite values. Leave them out or fill them"),
         (endless, good, "1 of 40 real windows hold missing or infinite values"),
-        (good, good[:, :9], "real windows are 12 steps of 2 channel.s., synthetic ones 9 of 2; both must be alike"),
-        (good, good[..., :1], "12 steps of 2 channel.s., synthetic ones 12 of 1"),
-        (good[0], good, r"real has the shape \(12, 2\). Give windows \(N, T, C\)"),
+        (good, good[:, :5], "real windows are 8 steps of 2 channel.s., synthetic ones 5 of 2; both must be alike"),
+        (good, good[..., :1], "8 steps of 2 channel.s., synthetic ones 8 of 1"),
+        (good[0], good, r"real has the shape \(8, 2\). Give windows \(N, T, C\)"),
         (good[:, :1], good[:, :1], "at least 2 steps"),
-        (good[..., :0], good[..., :0], r"real has the shape \(40, 12, 0\)"),
+        (good[..., :0], good[..., :0], r"real has the shape \(40, 8, 0\)"),
         (good, good[:0], "synthetic has 0 window.s.; .* Give more"),
         (good, ragged, "synthetic is no array of numbers"),
         (good, "windows", "synthetic is no array of numbers"),
@@ -339,7 +338,7 @@ def test_too_few_windows_and_a_generator_that_diverged_are_refused(score):
         score(sines(19, 0), sines(40, 1))
     with pytest.raises(DataError, match=r"synthetic has 19 window.s.; 20 are needed at least"):
         score(sines(40, 0), sines(19, 1))
-    score(sines(20, 0), sines(20, 1), iterations=1)
+    assert np.isfinite(score(sines(20, 0), 1e14 * sines(20, 1), iterations=3)).all()
     for size in (1e17, 1e305):
         with pytest.raises(DataError, match=r"real ranges away.* has diverged. Train it anew"):
             score(1e-9 * sines(40, 0), size * sines(40, 1))

@@ -20,7 +20,7 @@ from seqae.cli.output import check_output, write_table
 @click.command(
     "encode",
     cls=Command,
-    examples=("seqae encode runs/mnist mnist -o latents.csv", "seqae encode runs/mnist photos --json"),
+    examples=("seqae encode runs/mnist mnist -o latents.csv", "seqae encode runs/parts photos/today --json"),
 )
 @MODEL
 @DATA

@@ -141,6 +141,11 @@ class ImageModel:
         """
         if not 0 <= validation < 1:
             raise OptionError(f"validation={validation:g} is a share of the images. Give a number from 0, below 1.")
+        if validation and not 0 < round(validation * len(images)) < len(images):
+            raise DataError(
+                f"{images.name} has {len(images)} images, too few to hold a share of {validation:g} back. Use "
+                "--validation 0, or give more images."
+            )
         held, fitted = images.split(validation, seed) if validation else (None, images)
         self.shape, self.classes = images.shape, images.classes
         network = {name: value for name, value in self.options.items() if name not in ("model", "binarise", "score")}

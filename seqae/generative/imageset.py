@@ -5,9 +5,12 @@ from __future__ import annotations
 __all__ = ["BINARISE", "ImageSet"]
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqae.datasets.images import Images
@@ -104,6 +107,26 @@ class ImageSet:
         order = torch.randperm(len(self), generator=generator)
         self._draws.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return order.to(self.device)
+
+    def pictures(self, model: Any, batch: Batch, count: int = 10) -> dict[str, NDArray[np.uint8]]:
+        """Return pictures of a batch's first images above their reconstructions, and of samples, uint8 pixels.
+
+        Samples are those of a model that has a prior, the same draws each time; of a CVAE, of the classes above.
+        """
+        x, observed, condition, _ = (None if part is None else part[:count] for part in batch)
+        assert x is not None
+        rows = {"reconstruction": [x, model.reconstruct(x, observed, condition)]}
+        if model.latent.stochastic:
+            generator = torch.Generator().manual_seed(FIXED)
+            rows["samples"] = [model.sample(len(x), self.window, condition, noise=False, generator=generator)]
+        return {name: self._beside(parts) for name, parts in rows.items()}
+
+    def _beside(self, rows: Sequence[Tensor]) -> NDArray[np.uint8]:
+        height, width, colours = self.images.shape
+        stack = torch.stack([row.view(-1, height, width, colours) for row in rows])  # (R, B, H, W, K)
+        sheet = stack.permute(0, 2, 1, 3, 4).reshape(len(rows) * height, -1, colours)
+        pixels: NDArray[np.uint8] = (255 * sheet.clamp(0, 1)).round().byte().cpu().numpy()
+        return pixels.repeat(2, 0).repeat(2, 1)  # TensorBoard shows small pictures small
 
     def to(self, device: str | torch.device) -> ImageSet:
         """Return the same images on another device (self where nothing would move)."""

@@ -237,7 +237,10 @@ class TensorBoard(Tracker):
         training = model.training
         model.eval()
         with torch.no_grad():
-            if hasattr(model, "reconstruct"):
+            if hasattr(self._run.shown, "pictures"):  # images know how they are looked at
+                for name, image in self._run.shown.pictures(model, self._batch).items():
+                    self._writer.add_image(f"{name}/{tag}", image, self._epoch, dataformats="HWC")
+            elif hasattr(model, "reconstruct"):
                 apart = max(1, len(self._index) // self.pictures)
                 few: list[Any] = [None if part is None else part[::apart][: self.pictures] for part in self._batch]
                 image = _picture(few[0], few[1], model.reconstruct(*few))
