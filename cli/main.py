@@ -81,7 +81,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Run 'seqae COMMAND --help' for a command's options and two examples of its use.",
+    epilog="Run 'seqae COMMAND --help' for a command's options and two examples of its use. Where DATA or MODEL is one "
+    "of images, as in 'seqae train mnist --help', that is the help for images.",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="The version.")
 @COMMON

@@ -201,4 +201,4 @@ def _at(schedule: Schedule, epoch: float) -> float:
 
 
 def _settled(schedule: Schedule) -> float:
-    return float(getattr(schedule, "final", schedule))
+    return float(schedule.final) if callable(schedule) else float(schedule)  # type: ignore[attr-defined]

@@ -112,7 +112,7 @@ def draw(
     generator = torch.Generator().manual_seed(seed)
     drawn = model.sample(n, steps, condition, noise=noise, generator=generator).float().cpu().numpy()
     rows = preparation.scaler.invert(drawn).reshape(n * steps, -1)
-    columns = {"sample": np.repeat(np.arange(n), steps), "step": np.tile(np.arange(steps), n)}
+    columns: dict[str, Any] = {"sample": np.repeat(np.arange(n), steps), "step": np.tile(np.arange(steps), n)}
     index = (
         None if condition_from is None else read_given(condition_from, preparation.conditions.columns).panel[0].index
     )

@@ -128,7 +128,7 @@ class _Tally:
             "active_units": int((variance > ACTIVE).sum()),
         }
         if not self.kl:
-            nothing = dict.fromkeys(
+            nothing: dict[str, Any] = dict.fromkeys(
                 ("kl", "elbo", "standard_error", "bits_per_dimension", "mutual_information", "marginal_kl")
             )
             return Evaluation(**shared, bounds={}, per_dimension_kl=[], **nothing)
@@ -170,17 +170,15 @@ def _add(tally: _Tally, model: Autoencoder, batch: Any, noise: torch.Generator) 
         tally.levels &= not model.likelihood.binary or bool(((batch.x == 0) | (batch.x == 1)).all())
     most = tally.ks[-1]
     at_once = max(1, LARGEST // batch.x.numel())
-    weights, log_x = [], []
+    parts: list[tuple[Tensor, Tensor]] = []
     for done in range(0, most, at_once):
-        one, log = log_weights(model, batch, state, min(at_once, most - done), noise)
-        weights.append(one)
-        log_x.append(log)
-    all_weights = torch.cat(weights)  # (K, B)
+        parts.append(log_weights(model, batch, state, min(at_once, most - done), noise))
+    all_weights, log_x = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B)
     groups = [all_weights.view(most // k, k, -1) for k in tally.ks]
     tally.bounds.append(
         torch.stack([(torch.logsumexp(group, 1) - math.log(group.shape[1])).mean(0) for group in groups]).cpu()
     )
-    tally.reconstruction.append(-torch.cat(log_x).mean(0).cpu())
+    tally.reconstruction.append(-log_x.mean(0).cpu())
 
 
 def mutual_information(mean: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> float:

@@ -239,7 +239,7 @@ class ImageModel:
         if not len(self._held):
             raise NotFittedError("the model held no images back to compare with. Train it with validation above 0.")
         above = len(self._held) - np.searchsorted(self._held, scores, side="left")
-        return (1.0 + above) / (1.0 + len(self._held))
+        return np.asarray((1.0 + above) / (1.0 + len(self._held)), dtype=np.float64)
 
     def evaluate(self, images: Images, *, samples: Sequence[int] = (1, 10, 100), seed: int = 0) -> Evaluation:
         """Measure bounds on the likelihood and what the latent is worth (`seqae.generative.bounds`)."""

@@ -4,10 +4,10 @@ The scores of TimeGAN (Yoon, Jarrett and van der Schaar, NeurIPS 2019, section 5
 reports as well, each beside what real windows get in the place of generated ones: a score alone says nothing.
 Everything is scaled by the smallest and largest real value of each channel to [0, 1], generated values not clipped.
 
-The paper names two-layer LSTMs and gives no sizes. The authors' code trains one GRU layer of C // 2 units with Adam, on
-128 windows (of either kind) a step, for 2000 steps as the classifier and 5000 as the predictor, and tests the predictor
-on all real windows. Here it is two GRU layers, wider and at a higher learning rate, so that fewer steps tell more, and
-every score is of windows that were held back. Figures compare only where the settings are the same.
+The paper names two-layer LSTMs. The authors' code trains one GRU layer of C // 2 units with Adam, on 128 windows (of
+either kind) a step, for 2000 steps as the classifier and 5000 as the predictor, and tests the predictor on all real
+windows. Here it is two GRU layers, wider and at a higher learning rate, so that fewer steps tell more, and every score
+is of windows that were held back. Figures compare only where the settings are the same.
 
 None of this sees a copy: generated windows that repeat the real ones get perfect scores. And real windows that overlap
 lie on both sides of every split, so that a network may know them by heart: give windows that do not overlap.

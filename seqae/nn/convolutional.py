@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ConvolutionalDecoder", "ConvolutionalEncoder", "Layer", "plan"]
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -70,8 +70,8 @@ def plan(size: Pair, channels: Sequence[int], kernel_sizes: Sizes, strides: Size
     return made
 
 
-def _pair(given: int | Sequence[int] | object) -> Pair:
-    numbers = (given, given) if isinstance(given, int) else tuple(given)  # type: ignore[call-overload]
+def _pair(given: int | Iterable[int]) -> Pair:
+    numbers = (given, given) if isinstance(given, int) else tuple(given)
     if len(numbers) != 2 or not all(isinstance(number, int) for number in numbers):
         raise OptionError(f"a layer's size is a whole number or a pair of them (height, width); got {given!r}.")
     return numbers

@@ -259,7 +259,7 @@ class DiscretizedLogistic(Likelihood):
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         tail = (1 - level) / 2
-        return distribution.icdf(tail), distribution.icdf(1 - tail)
+        return distribution.quantile(tail), distribution.quantile(1 - tail)
 
     def arguments(self) -> dict[str, Any]:
         return {"levels": self.levels}
@@ -294,7 +294,7 @@ class LogisticLevels(distributions.Distribution):
         lowest, highest = F.logsigmoid(above), F.logsigmoid(-below)
         return torch.where(value <= half, lowest, torch.where(value >= 1 - half, highest, inside))
 
-    def icdf(self, share: float) -> Tensor:
+    def quantile(self, share: float) -> Tensor:
         """Return the first level up to which there is this share of the mass."""
         point = self.loc + self.scale * math.log(share / (1 - share))
         return torch.ceil(point * self.last - 0.5).clamp(0, self.last) / self.last

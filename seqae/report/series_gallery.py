@@ -61,8 +61,10 @@ def _latent(detector: Detector, look: Look) -> Figure:
         if 0 < marked.sum() < len(marked):
             return latent_scatter(z, marked, names=LABELS, axis_names=names)
     when = series.index_or_range[starts]
-    dated = isinstance(when, pd.DatetimeIndex)
-    times = when.tz_localize(None).to_numpy("datetime64[ns]") if dated else np.asarray(when, dtype=float)
+    if isinstance(when, pd.DatetimeIndex):
+        times = when.tz_localize(None).to_numpy("datetime64[ns]")
+    else:
+        times = np.asarray(when, dtype=float)
     return latent_scatter(z, times, label="window begins", axis_names=names)
 
 
@@ -133,8 +135,9 @@ def _interpolation(detector: Detector, look: Look) -> Figure:
     condition = _condition(detector, look.series[begin : begin + detector.window])
     decoded = decode_windows(detector, path, condition)
     when = look.series.index_or_range[[begin, int(starts[last])]]
-    dated = isinstance(when, pd.DatetimeIndex) and bool((when == when.normalize()).all())
-    begins = when.strftime("%Y-%m-%d") if dated else when  # type: ignore[union-attr]
+    begins = when
+    if isinstance(when, pd.DatetimeIndex) and (when == when.normalize()).all():
+        begins = when.strftime("%Y-%m-%d")
     title = f"From the window that begins at {begins[0]} to the one at {begins[1]}"
     return series_interpolation(decoded, look.series.channels, x_label="step", title=title)
 
