@@ -92,12 +92,12 @@ class Names(click.ParamType):
 class Numbers(click.ParamType):
     """Whole numbers, counted from 0: 3,8."""
 
-    name = "numbers"
+    name, takes_lists = "numbers", True
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
+        if isinstance(value, list | tuple):
+            value = ",".join(map(str, value))
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isdecimal() for part in parts):
             self.fail(f"{value!r} is no list of numbers. Write them as 3,8, counted from 0.", param, ctx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CONFIG_NAME", "named_data", "read_settings", "settings_of", "to_toml"]
+__all__ = ["CONFIG_NAME", "read_document", "read_settings", "settings_of", "to_toml"]
 
 import configparser
 import datetime
@@ -48,7 +48,7 @@ def read_settings(command: click.Command, path: Path, given: Mapping[str, Any]) 
     that is no option of the command, a value of a kind that no option takes. Whether a value suits its option is the
     option's own check.
     """
-    document = _document(path)
+    document = read_document(path)
     flatten = getattr(command, "flatten", None)
     if flatten is not None:
         document = flatten(document, path, given)
@@ -66,7 +66,7 @@ def read_settings(command: click.Command, path: Path, given: Mapping[str, Any]) 
     return settings
 
 
-def _document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """Return a settings file's content: INI where its name ends with .ini, .cfg or .conf, otherwise TOML."""
     try:
         text = path.read_bytes().decode()
@@ -84,14 +84,6 @@ def _document(path: Path) -> dict[str, Any]:
     except configparser.Error as problem:
         told = " ".join(problem.message.split())
         raise OptionError(f"{path} is not INI: {told}. Write [section] lines and key = value lines.") from problem
-
-
-def named_data(path: Path) -> str | None:
-    """Return what a settings file names as data; None where it names none. OptionError for what cannot be read."""
-    document = _document(path)
-    section = document.get("configuration")
-    found = section.get("dataset") if isinstance(section, dict) else document.get("data")
-    return found if isinstance(found, str) else None
 
 
 def _keys(parameter: click.Parameter) -> list[str]:

@@ -32,7 +32,7 @@ BOUNDS = option(
     cls=Command,
     examples=(
         "seqae evaluate-model runs/pump today.csv",
-        "seqae evaluate-model runs/pump pump.csv --samples 1,50 --drawn 100 --json",
+        "seqae evaluate-model runs/pump today.csv --samples 1,50 --json",
     ),
 )
 @MODEL

@@ -22,6 +22,7 @@ from seqae.errors import SeqaeWarning
 from seqae.series import Panel, Series
 from seqae.training.devices import device_name
 
+NO_EPOCH = "not one epoch was completed: the model is what its first steps made of it. Give it more time."
 STOPPED = {
     "finished": "all of them",
     "early": "stopped early: validation no longer improved",
@@ -77,11 +78,7 @@ def fit(
     reading = {} if data is None else reading_of(settings)
     detector.reading = detector.reading | reading if warm_start else reading
     if not detector.history["epochs"]:
-        warnings.warn(
-            "not one epoch was completed: the model is what its first steps made of it. Give it more time.",
-            SeqaeWarning,
-            stacklevel=2,
-        )
+        warnings.warn(NO_EPOCH, SeqaeWarning, stacklevel=2)
 
 
 def summary(detector: Detector, name: str, series: Series | Panel) -> Iterator[str]:

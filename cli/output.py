@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.fleets.folder import INDEX, MODELS
+from seqae.datasets.images import is_image_data
 from seqae.errors import DataError, OptionError, UserError
 
 RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", INDEX, MODELS, "config.toml")
@@ -40,7 +41,14 @@ RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorbo
 def check_inputs(*paths: Path | str | None) -> None:
     """Refuse an input that is not there, which is to be said before anything about an output; None and - are given."""
     for path in paths:
-        if path is not None and str(path) != "-" and not Path(path).exists():
+        if path is None or str(path) == "-" or Path(path).is_file():
+            continue
+        if is_image_data(str(path)):
+            raise DataError(
+                f"{path} is a set of images, and here tables of series are wanted. A model of images is trained by "
+                f"seqae train {path}, and then takes them."
+            )
+        if not Path(path).exists():
             raise DataError(f"There is no file {path}. Check the path.")
 
 
@@ -58,7 +66,10 @@ def check_output(path: Path | None, *others: Path | str | None) -> None:
             f"cannot write {path}: there is no folder {path.parent}. Make it first, or give another path."
         )
     for given in others:
-        if given is not None and str(given) != "-" and path.resolve() == Path(given).resolve():
+        if given is None or str(given) == "-":
+            continue
+        held = [Path(given), *(Path(given) / name for name in RUN_FILES)]
+        if path.resolve() in [one.resolve() for one in held]:
             raise OptionError(f"{path} is named twice; writing there would destroy what it holds. Give another path.")
     _check_folder(path.parent)
 

@@ -15,13 +15,15 @@ from seqae.errors import SeqaeError
 TWINS = ("train", "score", "encode", "reconstruct", "sample", "plot", "info", "evaluate-model")
 """The commands that there are for images, too."""
 LONGEST_HEADER = 1 << 26
+CONFIG_NAME = "config.toml"
+SECTIONS = ("configuration", "architecture", "hyperparameters")
 
 
 def twin_of(name: str, arguments: Sequence[str]) -> bool:
     """Tell whether a command's arguments may name images, so that its namesake for images is worth loading."""
     if name == "train":
-        return any(argument.startswith("--config") or _is_data(argument) for argument in arguments)
-    return name in TWINS and any(kind_of(Path(argument)) == "images" for argument in arguments)
+        return any(word.startswith(("--config", "--resume")) or _is_data(word) for word in arguments)
+    return name in TWINS and any(kind_of(Path(word)) == "images" for word in arguments)
 
 
 def is_image_line(ctx: click.Context, command: click.Command, twin: click.Command, arguments: Sequence[str]) -> bool:
@@ -41,7 +43,16 @@ def is_image_line(ctx: click.Context, command: click.Command, twin: click.Comman
         given = {"model": arguments[0], "data": arguments[0]} if arguments else {}
     if command.name != "train":
         return kind_of(Path(str(given.get("model")))) == "images"
-    return _is_data(given.get("data")) or _is_data(_configured(given.get("config")))
+    run = given.get("output") if given.get("resume") else None
+    return (
+        _is_data(given.get("data"))
+        or _configured(given.get("config"))
+        or (
+            isinstance(run, str)
+            and not isinstance(given.get("data"), str)
+            and _configured(str(Path(run) / CONFIG_NAME))
+        )
+    )
 
 
 def _is_data(data: object) -> bool:
@@ -50,19 +61,23 @@ def _is_data(data: object) -> bool:
     return isinstance(data, str) and is_image_data(data)
 
 
-def _configured(config: object) -> str | None:
-    from seqae.cli.config import named_data
+def _configured(config: object) -> bool:
+    """Tell whether a settings file is one for images: by its sections, or by the data that it names."""
+    from seqae.cli.config import read_document
 
     try:
-        return named_data(Path(config)) if isinstance(config, str) else None
+        document = read_document(Path(config)) if isinstance(config, str) else {}
     except SeqaeError:
-        return None  # the command says what is wrong with it
+        return False  # the command says what is wrong with it
+    return any(name in document for name in SECTIONS) or _is_data(document.get("data"))
 
 
 def kind_of(path: Path) -> str | None:
     """Return what a model file, or that of a run's folder, says it is: "detector", "images", ...; None for no such."""
     file = path / "model.safetensors" if path.is_dir() else path
     try:
+        if not file.is_file():  # what comes from a pipe can be read but once
+            return None
         with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(size)) if 0 < size < LONGEST_HEADER else {}

@@ -70,10 +70,11 @@ class Sizes(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
         """Return the list; what is no list of whole numbers is refused."""
         try:
-            read = ast.literal_eval(f"[{value.strip().strip('[]')}]") if isinstance(value, str) else list(value)
-        except (ValueError, SyntaxError):
+            text = value.strip() if isinstance(value, str) else ""
+            read = list(value) if not text else ast.literal_eval(text if text.startswith("[") else f"[{text}]")
+        except (ValueError, SyntaxError, TypeError):
             read = None
-        if not read or not all(_is_size(one) for one in read):
+        if not isinstance(read, list) or not read or not all(_is_size(one) for one in read):
             self.fail(f"{value!r} is no list of sizes. Write them as 32,64 or as [(7, 7), (5, 5)].", param, ctx)
         return [one if isinstance(one, int) else list(one) for one in read]
 
@@ -180,7 +181,9 @@ def body_of(settings: Mapping[str, Any]) -> tuple[str | dict[str, Any], dict[str
 def chosen(data: str | None, part: str, settings: Mapping[str, Any]) -> Images:
     """Return the images that DATA, --data-dir and --classes name."""
     if data is None:
-        raise click.UsageError(f"no DATA is named. Name a folder of images, or one of: {', '.join(IMAGES)}.")
+        raise click.UsageError(
+            f"no DATA is named. Name a folder of images, or one of: {', '.join(IMAGES)}; in a settings file as dataset."
+        )
     images = load_images(data, part, settings["data_dir"])
     return images.only(*settings["classes"]) if settings["classes"] else images
 

@@ -30,7 +30,7 @@ from seqae.errors import choose
     help="A .npy file of pixels (N, H, W, K), 0 to 255.",
 )  # fmt: skip
 @option("-n", "--number", type=click.IntRange(min=1), default=16, help="How many to draw; for a CVAE of each class.")
-@option("--classes", type=Names(), help="Of a CVAE: the classes to draw.", show_default="all")
+@option("--classes", type=Names(), help="Of a CVAE: the classes to draw.", show_default="those it was trained on")
 @option("--noise/--no-noise", default=False, help="Draw the pixels, too, instead of giving their means.")
 @option("--seed", type=click.IntRange(min=0), default=0, help="The same seed draws the same images.")
 @option("--device", default="cpu", help="auto, cpu, cuda, cuda:1 or mps.")
@@ -53,7 +53,7 @@ def command(
     labels = None
     if judge.conditional:
         menu = {name: place for place, name in enumerate(judge.classes)}
-        labels = np.repeat([choose(menu, name, "class") for name in classes or judge.classes], number)
+        labels = np.repeat([choose(menu, name, "class") for name in classes or judge.trained_classes], number)
     drawn = judge.sample(number if labels is None else len(labels), labels=labels, noise=noise, seed=seed)
     write_array(drawn, output)
     session.say(f"{len(drawn)} images drawn.")

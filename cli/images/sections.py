@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["SECTIONS", "flatten"]
+__all__ = ["SECTIONS", "UNUSED", "flatten"]
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqae.errors import OptionError, SeqaeWarning
+import click
+
+from seqae.errors import OptionError
 
 SECTIONS: dict[str, dict[str, str]] = {
     "configuration": {"dataset": "data", "path": "data_dir"},
@@ -29,6 +30,8 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
 }
 """The option that each key of each section means; conv_layers is only held against the lists."""
+UNUSED = "seqae.unused_beta"
+"""Where the click context keeps what is to be said of a beta that is not used, once nothing is wrong."""
 LISTS = ("conv_channels", "conv_kernel_sizes", "conv_strides", "conv_paddings")
 
 
@@ -40,26 +43,25 @@ def flatten(document: Mapping[str, Any], path: Path, given: Mapping[str, Any]) -
     """
     settings: dict[str, Any] = {}
     for name, value in document.items():
-        if not isinstance(value, Mapping):
-            settings[name] = value
-        elif name == "options":
+        if name in SECTIONS and isinstance(value, Mapping):
+            settings |= _section(name, value, path)
+        elif name in SECTIONS:
+            raise OptionError(f"{path}: {name} = {value!r} is to be a section. Write [{name}], and its keys below.")
+        elif name == "options" and isinstance(value, Mapping):
             settings |= value
-        elif name not in SECTIONS:
+        elif isinstance(value, Mapping):
             raise OptionError(f"{path} has a section [{name}]. It may have: {', '.join((*SECTIONS, 'options'))}.")
         else:
-            settings |= _section(name, value, path)
+            settings[name] = value
     if "architecture" in document:
         settings = {"body": "conv", **settings}
         _check_layers(document["architecture"], path)
     model = given.get("model") or settings.get("model", "VAE")
     if "hyperparameters" in document and model != "B-VAE" and "beta" in settings:
         beta = settings.pop("beta")
-        if given.get("beta") is None:
-            warnings.warn(
-                f"beta = {beta} of {path} is for --model B-VAE; this {model} is trained with 1.",
-                SeqaeWarning,
-                stacklevel=2,
-            )
+        context = click.get_current_context(silent=True)
+        if given.get("beta") is None and context is not None:
+            context.meta[UNUSED] = f"beta = {beta} of {path} is for --model B-VAE; this {model} is trained with 1."
     return settings
 
 
@@ -72,14 +74,19 @@ def _section(name: str, values: Mapping[str, Any], path: Path) -> dict[str, Any]
 
 
 def _check_layers(architecture: Mapping[str, Any], path: Path) -> None:
-    """Refuse a number of layers that is not that of the lists."""
+    """Refuse lists that cannot be read, and a number of layers that is not theirs."""
     from seqae.cli.images.options import Sizes
 
     layers = architecture.get("conv_layers")
     for name in LISTS:
-        if layers is not None and name in architecture:
-            found = len(Sizes().convert(architecture[name], None, None))
-            if str(layers) != str(found):
+        if name in architecture:
+            try:
+                found = len(Sizes().convert(architecture[name], None, None))
+            except click.BadParameter as error:
+                raise OptionError(f"{path}: {name} = {architecture[name]}: {error.message}") from error
+            if layers is not None and str(layers) != str(found):
                 raise OptionError(
                     f"{path}: conv_layers = {layers}, and {name} has {found} entries. Give one for each layer."
                 )
+        elif layers is not None:
+            raise OptionError(f"{path}: conv_layers = {layers}, and {name} is not there. Give an entry for each layer.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from click.core import ParameterSource
 
 from seqae.cli.command import COMMON, INTERRUPTED, Command, Session, option
 from seqae.cli.config import CONFIG_NAME, to_toml
-from seqae.cli.fitting import STOPPED
+from seqae.cli.fitting import NO_EPOCH, STOPPED
 from seqae.cli.images.options import DATA, MODELS_BY_NAME, NETWORK, SET, TRAINING, body_of, chosen
-from seqae.cli.images.sections import flatten
+from seqae.cli.images.sections import UNUSED, flatten
 from seqae.cli.options import JSON
 from seqae.cli.output import RUN_FILES, fresh_run_folder, to_json, write_text
 from seqae.cli.reading import MODEL_NAME
 from seqae.datasets.images import Images
+from seqae.errors import SeqaeWarning
 from seqae.generative.image_model import ImageModel
 
 
@@ -90,6 +92,9 @@ def command(
         judge.fit(images, log_dir=folder, resume=resume, progress=session.progress, **TRAINING.pick(settings))
         write_text(config, folder / CONFIG_NAME)
         judge.save(folder / MODEL_NAME)
+    for warned in (ctx.meta.get(UNUSED), None if judge.history["epochs"] else NO_EPOCH):
+        if warned:
+            warnings.warn(warned, SeqaeWarning, stacklevel=2)
     for line in _told(judge, settings["model"], images):
         session.say(line)
     session.say(f"  written to   {folder}: {', '.join(name for name in RUN_FILES if (folder / name).exists())}")

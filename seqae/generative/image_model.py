@@ -18,7 +18,7 @@ from seqae.datasets.images import Images
 from seqae.errors import DataError, ModelFileError, NotFittedError, OptionError, choose
 from seqae.generative.bounds import Evaluation, evaluate
 from seqae.generative.imageset import BINARISE, ImageSet
-from seqae.models import MODELS
+from seqae.models import MODELS, RECURRENT
 from seqae.nn.latents import LatentState
 from seqae.nn.likelihoods import LIKELIHOODS
 from seqae.objectives import Objective
@@ -76,7 +76,13 @@ class ImageModel:
         choose(MODELS, model, "model")
         choose(BINARISE, binarise, "binarise")
         choose(IMAGE_SCORES, score, "score")
-        name = likelihood["name"] if isinstance(likelihood, Mapping) else likelihood
+        name = likelihood.get("name", "") if isinstance(likelihood, Mapping) else likelihood
+        unknown = [option for option in recurrent if option not in RECURRENT]
+        if unknown:
+            raise OptionError(
+                f"an ImageModel has no option {unknown[0]!r}. It has model, body, latent, likelihood, prior, binarise, "
+                f"score and, for the body rnn, {', '.join(RECURRENT)}."
+            )
         if binarise != "off" and name == "discretized_logistic":
             raise OptionError(
                 "the discretized logistic is for 256 levels, not for 0 and 1. Use --likelihood bernoulli."
@@ -147,7 +153,6 @@ class ImageModel:
                 "--validation 0, or give more images."
             )
         held, fitted = images.split(validation, seed) if validation else (None, images)
-        self.shape, self.classes = images.shape, images.classes
         network = {name: value for name, value in self.options.items() if name not in ("model", "binarise", "score")}
         prior = network.pop("prior")
         if self.conditional:
@@ -170,6 +175,7 @@ class ImageModel:
             hyperparameters={name: str(value) for name, value in self.options.items()},
         )  # fmt: skip
         self._model, self.history = model, history.to_document()
+        self.shape, self.classes = images.shape, images.classes
         self.training_data = {
             "name": images.name,
             "fit": len(fitted),
@@ -314,6 +320,11 @@ class ImageModel:
         if labels is None or len(labels) != n:
             raise OptionError(f"a CVAE needs a class for each of {n} images. Name them: {', '.join(self.classes)}.")
         numbers = torch.as_tensor(np.asarray(labels, dtype=np.int64), device=self.device)
+        if n and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(self.classes):
+            raise OptionError(
+                f"labels are numbers of classes, 0 to {len(self.classes) - 1}; got {int(numbers.min())} to "
+                f"{int(numbers.max())}. The classes are {', '.join(self.classes)}."
+            )
         return torch.nn.functional.one_hot(numbers, len(self.classes)).float()
 
     def _emit(self, batch: Batch, state: LatentState) -> Any:

@@ -54,6 +54,8 @@ def plan(size: Pair, channels: Sequence[int], kernel_sizes: Sizes, strides: Size
     for number, (wide, kernel, stride, padding) in enumerate(
         zip(channels, map(_pair, kernel_sizes), map(_pair, strides), map(_pair, paddings), strict=True), 1
     ):
+        if not isinstance(wide, int):
+            raise OptionError(f"layer {number} has channels {wide}, which are one whole number a layer. Give it so.")
         if min(wide, *kernel, *stride) < 1 or min(padding) < 0:
             raise OptionError(
                 f"layer {number} has channels {wide}, kernel {kernel}, stride {stride}, padding {padding}: all must be "

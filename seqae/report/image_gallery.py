@@ -65,14 +65,14 @@ class Look:
 def _reconstructions(model: ImageModel, look: Look) -> Figure:
     """Draw originals above what the model makes of them."""
     images = look.some()
-    return reconstruction_rows(images.pixels / 255.0, model.reconstruct(images))
+    return reconstruction_rows(images.pixels / 255.0, model.reconstruct(images).clip(0, 1))
 
 
 def _denoising(model: ImageModel, look: Look) -> Figure:
     """Draw originals, corrupted ones, and what the model makes of these."""
     images = look.some()
     noisy, denoised = model.denoise(images, noise=look.noise, level=look.noise_level, seed=look.seed)
-    return denoising_rows(images.pixels / 255.0, noisy.clip(0, 1), denoised)
+    return denoising_rows(images.pixels / 255.0, noisy.clip(0, 1), denoised.clip(0, 1))
 
 
 def _latent(model: ImageModel, look: Look) -> Figure:
@@ -95,7 +95,7 @@ def _plane(model: ImageModel, look: Look) -> Figure:
     first, second = np.linspace(low[0], high[0], n), np.linspace(low[1], high[1], n)
     z = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
     label = _label_of(model, look)
-    images = model.decode(z, None if label is None else np.full(len(z), label))
+    images = model.decode(z, None if label is None else np.full(len(z), label)).clip(0, 1)
     title = "Decoded latent plane" + ("" if label is None else f": {model.classes[label]}")
     extent = (low[0], high[0], low[1], high[1])
     return latent_plane(images.reshape(n, n, *images.shape[1:]), extent, names=("z0", "z1"), title=title)
@@ -104,8 +104,10 @@ def _plane(model: ImageModel, look: Look) -> Figure:
 def _ways(model: ImageModel, look: Look) -> Array:
     """Return the ways between pairs of images (P, S, H, W, K), decoded along straight lines between their codes."""
     images = look.some()
-    if len(images) < 2:
-        raise DataError("an interpolation is one between two images. Name two of them: --images 3,8.")
+    if len(images) < 2 or (look.chosen and len(images) % 2):
+        raise DataError(
+            f"an interpolation is one between two images; got {len(images)}. Name two of them, or more pairs: --images 3,8."
+        )
     pairs = len(images) // 2 * 2
     z = model.encode(images)[:pairs].reshape(-1, 2, model.options["latent"])
     share = np.linspace(0, 1, STEPS)[:, None]
@@ -113,7 +115,7 @@ def _ways(model: ImageModel, look: Look) -> Array:
     labels = None
     if model.conditional and images.labels is not None:  # the first image's class along the whole way
         labels = np.repeat(images.labels[:pairs:2], STEPS)
-    decoded = model.decode(ways.reshape(-1, z.shape[-1]), labels)
+    decoded = model.decode(ways.reshape(-1, z.shape[-1]), labels).clip(0, 1)
     return decoded.reshape(len(z), STEPS, *decoded.shape[1:])
 
 
@@ -128,33 +130,38 @@ def _interpolation_frames(model: ImageModel, look: Look) -> Array:
 
 
 def _walks(model: ImageModel, look: Look) -> tuple[Array, Array, Array, Array]:
-    """Return images (D, S, H, W, K) decoded along single dimensions, the values (S,), the dimensions (D,), their KL."""
-    kl = np.zeros(model.options["latent"])
-    centre = np.zeros(model.options["latent"], np.float32)
-    reach = np.full(model.options["latent"], REACH)
-    if look.images is not None:
-        found = model.evaluate(look.images[:2000], samples=(1,))
+    """Return images (D, S, H, W, K) decoded along single dimensions, the values (S,), the dimensions (D,), their KL.
+
+    The values are those of z, for an AE standard deviations of the codes about their mean. The other dimensions are
+    those of the first image, without images 0.
+    """
+    size, steps = model.options["latent"], np.linspace(-REACH, REACH, STEPS)
+    kl, start = np.zeros(size), np.zeros(size, np.float32)
+    middle, unit = np.zeros(size), np.ones(size)
+    if look.images is not None or not model.model.latent.stochastic:
+        found = model.evaluate(look.all()[:2000], samples=(1,))
         kl = np.array(found.per_dimension_kl or found.per_dimension_variance)
-        centre = model.encode(look.some())[0]
-        if not model.model.latent.stochastic:
-            reach = REACH * np.sqrt(np.array(found.per_dimension_variance))
+        start = model.encode(look.some())[0]
+        if not model.model.latent.stochastic:  # an AE's codes have no unit but their own spread
+            middle, unit = model.encode(look.all()[:2000]).mean(0), np.sqrt(np.array(found.per_dimension_variance))
     order = np.argsort(-kl, kind="stable")[:LONGEST]
-    steps = np.linspace(-1, 1, STEPS)
-    z = np.tile(centre, (len(order), STEPS, 1))
+    z = np.tile(start, (len(order), STEPS, 1))
     for row, dimension in enumerate(order):
-        z[row, :, dimension] = steps * reach[dimension]
+        z[row, :, dimension] = middle[dimension] + steps * unit[dimension]
     label = _label_of(model, look)
     decoded = model.decode(
         z.reshape(-1, z.shape[-1]), None if label is None else np.full(z.shape[0] * STEPS, label)
     ).reshape(len(order), STEPS, *(model.shape or ()))
-    return decoded, steps * reach[order].max(), order, kl[order]
+    return decoded.clip(0, 1), steps, order, kl[order]
 
 
 def _traversals(model: ImageModel, look: Look) -> Figure:
     """Draw what changes along each latent dimension, the ones with the largest KL first."""
     frames, values, order, kl = _walks(model, look)
-    known = look.images is not None and model.model.latent.stochastic
-    return traversal_rows(frames, values, [f"z{d}" for d in order], kl=kl if known else None)
+    names = [f"z{d}" for d in order]
+    if not model.model.latent.stochastic:
+        return traversal_rows(frames, values, names, kl=None, title="Latent traversals, in standard deviations of the codes")
+    return traversal_rows(frames, values, names, kl=kl if look.images is not None else None)
 
 
 def _traversal_frames(model: ImageModel, look: Look) -> Array:
@@ -167,11 +174,12 @@ def _samples(model: ImageModel, look: Look) -> Figure:
     """Draw new images; for a CVAE a row for each class."""
     n = look.count
     if not model.conditional:
-        drawn = model.sample(n * n, seed=look.seed)
+        drawn = model.sample(n * n, seed=look.seed).clip(0, 1)
         return image_grid(drawn.reshape(n, n, *drawn.shape[1:]), title="Samples")
-    labels = np.repeat(np.arange(len(model.classes)), n)
-    drawn = model.sample(len(labels), labels=labels, seed=look.seed)
-    return class_rows(drawn.reshape(len(model.classes), n, *drawn.shape[1:]), model.classes)
+    classes = tuple(model.trained_classes)
+    labels = np.repeat([model.classes.index(name) for name in classes], n)
+    drawn = model.sample(len(labels), labels=labels, seed=look.seed).clip(0, 1)
+    return class_rows(drawn.reshape(len(classes), n, *drawn.shape[1:]), classes)
 
 
 def _label_of(model: ImageModel, look: Look) -> int | None:
@@ -179,7 +187,7 @@ def _label_of(model: ImageModel, look: Look) -> int | None:
     if not model.conditional:
         return None
     if look.images is None or look.images.labels is None:
-        return 0
+        return model.classes.index(model.trained_classes[0])
     return int(look.some().labels[0])  # type: ignore[index]
 
 
