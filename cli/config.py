@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from seqae.cli.command import OrOff
+from seqae.cli.routes import SECTIONS
 from seqae.errors import OptionError
 
 CONFIG_NAME = "config.toml"
@@ -55,6 +56,11 @@ def read_settings(command: click.Command, path: Path, given: Mapping[str, Any]) 
     known = {key: p for p in command.params for key in _keys(p) if p.name not in NOT_SETTINGS}
     settings = {}
     for written, value in document.items():
+        if isinstance(value, dict) and written in SECTIONS:
+            raise OptionError(
+                f"{path}: [{written}] is a section of settings for images, and no images are named to train on. Name "
+                "some, or leave the file out."
+            )
         if isinstance(value, dict):
             raise OptionError(f"{path}: [{written}] is a table. Write the options at the top level, without tables.")
         key = written.replace("-", "_")

@@ -43,7 +43,8 @@ def check_inputs(*paths: Path | str | None) -> None:
     for path in paths:
         if path is None or str(path) == "-" or Path(path).is_file():
             continue
-        if is_image_data(str(path)):
+        # A folder is what is in it, whatever it is called.
+        if is_image_data(str(Path(path).resolve() if Path(path).exists() else path)):
             raise DataError(
                 f"{path} is a set of images, and here tables of series are wanted. A model of images is trained by "
                 f"seqae train {path}, and then takes them."

@@ -35,7 +35,8 @@ def is_image_line(ctx: click.Context, command: click.Command, twin: click.Comman
     given: dict[str, object] = {}
     for one in (twin, command):
         try:
-            given = one.make_parser(ctx).parse_args(getattr(one, "dashed", list)(list(arguments)))[0]
+            context = click.Context(one, parent=ctx)  # the group's own would stop at the first name
+            given = one.make_parser(context).parse_args(getattr(one, "dashed", list)(list(arguments)))[0]
         except click.UsageError:
             continue
         break
@@ -43,16 +44,10 @@ def is_image_line(ctx: click.Context, command: click.Command, twin: click.Comman
         given = {"model": arguments[0], "data": arguments[0]} if arguments else {}
     if command.name != "train":
         return kind_of(Path(str(given.get("model")))) == "images"
+    if isinstance(given.get("data"), str):
+        return _is_data(given["data"])
     run = given.get("output") if given.get("resume") else None
-    return (
-        _is_data(given.get("data"))
-        or _configured(given.get("config"))
-        or (
-            isinstance(run, str)
-            and not isinstance(given.get("data"), str)
-            and _configured(str(Path(run) / CONFIG_NAME))
-        )
-    )
+    return _configured(given.get("config")) or (isinstance(run, str) and _configured(str(Path(run) / CONFIG_NAME)))
 
 
 def _is_data(data: object) -> bool:

@@ -317,7 +317,7 @@ def test_colours_can_be_drawn():
     np.testing.assert_allclose(found[:6], pixels[4] / 255, atol=1e-6)
     np.testing.assert_allclose(found[-6:], model.reconstruct(images)[4], atol=1e-6)
     for what in GALLERY:
-        assert GALLERY[what](model, Look(images, count=3)).axes
+        assert GALLERY[what](model, Look(images, count=4)).axes
     assert MOVING["traversals"](model, Look(images)).shape == (11, 13, 5, 3)
 
 
@@ -358,7 +358,7 @@ def test_noise_that_there_is_not_is_refused(vae):
     refused(OptionError, "denoising", vae, Look(TEST, noise_level=1.0))
 
 
-# ---- defects: each of these marks goes with its cure ----
+# ---- what once went wrong ----
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

@@ -21,7 +21,6 @@ from seqae.generative.image_model import IMAGE_SCORES, ImageModel
 from seqae.generative.imageset import ImageSet
 from seqae.models import MODELS
 from seqae.objectives import Objective
-from seqae.training import tracking
 from seqae.training.checkpoints import read_safetensors, write_safetensors
 
 SMALL = {"name": "mlp", "hidden": [24]}
@@ -34,14 +33,6 @@ def made(images=FEW, *, fit=None, **options):
     """A model trained for a moment."""
     options = {"body": SMALL, "latent": 3} | options
     return ImageModel(**options).fit(images, **(QUICK | (fit or {})))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_pictures():
-    """Leave out the pictures for TensorBoard, which take longer than these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracking, "_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -662,9 +653,6 @@ def test_a_file_of_other_options_is_refused(tmp_path, vae):
 def test_a_loss_that_is_not_finite_is_a_training_error(recwarn):
     with pytest.raises(TrainingError, match="not finite"), pytest.warns(match="tried again at half of it"):
         made(likelihood="normal", fit={"learning_rate": 1e30})
-
-
-# ---- defects: each of these marks goes with its cure ----
 
 
 def test_a_fit_that_fails_leaves_the_model_as_it_was():

@@ -9,6 +9,7 @@ import torch
 from seqae.datasets.images import Images, digits
 from seqae.errors import DataError, OptionError
 from seqae.generative.imageset import BINARISE, ImageSet
+from seqae.models import MODELS
 
 
 def coloured(n=7, shape=(4, 5, 3), labelled=True, seed=0):
@@ -176,6 +177,42 @@ def test_to_gives_the_same_images_elsewhere_and_itself_where_nothing_would_move(
     expected.epoch(torch.Generator().manual_seed(4))
     every(other)
     assert torch.equal(images.gather(order).x, expected.gather(order).x)
+
+
+@pytest.mark.parametrize("name", ["AE", "CVAE"])
+def test_pictures_show_images_above_their_reconstructions_and_samples_of_their_classes(name):
+    images = ImageSet(coloured(), labelled=name == "CVAE")
+    torch.manual_seed(0)
+    network = {"image": (4, 5, 3), "latent": 2, "likelihood": "bernoulli", "body": {"name": "mlp", "hidden": [5]}}
+    model = MODELS[name](**network, **({"condition": 3} if name == "CVAE" else {})).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5)  # away from the grey of a network that knows nothing
+        batch = images.gather(torch.tensor([6, 0, 3]))
+        found = images.pictures(model, batch, count=2)
+        expected = model.reconstruct(batch.x, batch.observed, batch.condition)
+    assert list(found) == (["reconstruction"] if name == "AE" else ["reconstruction", "samples"])
+    sheet = found["reconstruction"]
+    assert (sheet.dtype, sheet.shape) == (np.uint8, (2 * 8, 2 * 10, 3))
+    small = sheet[::2, ::2]
+    np.testing.assert_array_equal(small.repeat(2, 0).repeat(2, 1), sheet)  # each pixel four times
+    for column, number in enumerate((6, 0)):
+        part = small[:, 5 * column : 5 * column + 5]
+        np.testing.assert_array_equal(part[:4], images.images.pixels[number])
+        made_of = np.rint(255 * expected[column].reshape(4, 5, 3).numpy())
+        assert np.abs(part[4:] - made_of).max() <= 1
+    for sheet in found.values():
+        assert sheet.std() > 10
+    np.testing.assert_array_equal(images.pictures(model, batch, count=2)["reconstruction"], found["reconstruction"])
+    if name == "CVAE":
+        again = images.pictures(model, batch, count=2)["samples"]
+        np.testing.assert_array_equal(again, found["samples"])
+        other = images.pictures(model, images.gather(torch.tensor([1, 2, 4])), count=2)["samples"]
+        classes = images.images.labels[[6, 0, 1, 2]]
+        for column in range(2):
+            assert (classes[column] == classes[2 + column]) == np.array_equal(
+                other[:, 10 * column : 10 * column + 10], again[:, 10 * column : 10 * column + 10]
+            )
 
 
 @pytest.mark.gpu

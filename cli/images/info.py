@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["command"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,9 +37,8 @@ def _lines(judge: ImageModel) -> Iterator[str]:
     """Yield the lines that tell of a model."""
     told, options = judge.describe(), judge.options
     yield f"{options['model']} of images, {' × '.join(map(str, told['shape']))}"
-    body = options["body"] if isinstance(options["body"], str) else value_words(options["body"])
     network = [
-        ("body", body),
+        ("body", _body(options["body"])),
         ("network", f"{count(options['latent'], 'latent dimension')}; {count(told['parameters'], 'weight')}"),
         ("likelihood", f"{value_words(options['likelihood'])}; prior {options['prior']}"),
         ("pixels", "grey values in [0, 1]" if options["binarise"] == "off" else f"0 or 1 ({options['binarise']})"),
@@ -57,3 +57,16 @@ def _lines(judge: ImageModel) -> Iterator[str]:
         part = "validation" if "validation_total" in best else "train"
         training.append(("best", f"epoch {best['epoch']}: {number(best[f'{part}_total'])} nats an image ({part})"))
     yield from section("Training", training)
+
+
+def _body(body: str | Mapping[str, Any]) -> str:
+    """Return a body and its own options in words: conv; channels 16, 32; kernel sizes 7 × 7, 5 × 5."""
+    if isinstance(body, str):
+        return body
+    lists = {name.replace("_", " "): sizes for name, sizes in body.items() if name != "name"}
+    told = [f"{name} {', '.join(_size(size) for size in sizes)}" for name, sizes in lists.items()]
+    return "; ".join([body["name"], *told])
+
+
+def _size(size: int | Sequence[int]) -> str:
+    return str(size) if isinstance(size, int) else " × ".join(map(str, size))

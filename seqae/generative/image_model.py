@@ -190,7 +190,7 @@ class ImageModel:
         return self._map(images, lambda batch, state: state.mean)
 
     def reconstruct(self, images: Images) -> Floats:
-        """Return the means of p(x | z) at the means of q(z | x), (N, H, W, K) in [0, 1]."""
+        """Return the means of p(x | z) at the means of q(z | x), (N, H, W, K); a normal's may leave [0, 1]."""
         found = self._map(images, lambda batch, state: self._emit(batch, state).mean)
         return found.reshape(len(images), *images.shape)
 
@@ -245,7 +245,7 @@ class ImageModel:
         if not len(self._held):
             raise NotFittedError("the model held no images back to compare with. Train it with validation above 0.")
         above = len(self._held) - np.searchsorted(self._held, scores, side="left")
-        return np.asarray((1.0 + above) / (1.0 + len(self._held)), dtype=np.float64)
+        return np.where(np.isnan(scores), np.nan, (1.0 + above) / (1.0 + len(self._held)))
 
     def evaluate(self, images: Images, *, samples: Sequence[int] = (1, 10, 100), seed: int = 0) -> Evaluation:
         """Measure bounds on the likelihood and what the latent is worth (`seqae.generative.bounds`)."""

@@ -18,25 +18,28 @@ from seqae.errors import DataError, choose
 from seqae.windows import Batch
 
 FIXED = 0
-"""The seed of what is drawn outside of training epochs, so that every look at the same images sees the same."""
+"""The seed of what is drawn outside of training epochs, so that every look at the same image sees the same."""
+TABLE = 1 << 20
+Chance = Callable[[Tensor], Tensor]
+"""Numbers in [0, 1) for pixels (B, H, W · K), one for each."""
 
 
-def _grey(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _grey(pixels: Tensor, chance: Chance) -> Tensor:
     """Return the grey values, multiples of 1/255."""
     return pixels.float() / 255.0
 
 
-def _threshold(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _threshold(pixels: Tensor, chance: Chance) -> Tensor:
     """Return 1 where a pixel is brighter than half, else 0."""
     return (pixels >= 128).float()
 
 
-def _dynamic(pixels: Tensor, generator: torch.Generator) -> Tensor:
+def _dynamic(pixels: Tensor, chance: Chance) -> Tensor:
     """Draw 0 or 1 with the grey value as its probability, anew in every epoch (Salakhutdinov & Murray 2008)."""
-    return torch.bernoulli(pixels.float() / 255.0, generator=generator)
+    return (255.0 * chance(pixels) < pixels).float()
 
 
-BINARISE: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+BINARISE: dict[str, Callable[[Tensor, Chance], Tensor]] = {
     "off": _grey,
     "threshold": _threshold,
     "dynamic": _dynamic,
@@ -47,7 +50,7 @@ class ImageSet:
     """N images as windows x: (B, H, W · K) in [0, 1], all observed; what `seqae.fit` and `evaluate` take.
 
     labelled: the class as a one-hot condition (B, H, classes), for a CVAE. binarise: a name in BINARISE; what "dynamic"
-    draws follows from the generator that each epoch is given, and outside of epochs from a fixed seed.
+    draws follows from the generator that each epoch is given, and outside of epochs from the image alone.
     Raises DataError where labels are needed and there are none.
     """
 
@@ -87,8 +90,11 @@ class ImageSet:
 
     def gather(self, index: Tensor) -> Batch:
         """Return the images `index` (B,) int64; everything happens on the device."""
+        return self._batch(index, self._fixed if self._draws is None else self._drawn)
+
+    def _batch(self, index: Tensor, chance: Chance) -> Batch:
         index = index.to(self.device)
-        x = self.binary(self._pixels.index_select(0, index), self._draws)
+        x = self.binary(self._pixels.index_select(0, index), chance)
         condition = None
         if self._labels is not None:
             one_hot = torch.nn.functional.one_hot(self._labels[index], len(self.images.classes)).float()
@@ -97,15 +103,27 @@ class ImageSet:
 
     def blocks(self, size: int) -> Iterator[tuple[Tensor, Batch]]:
         """Yield (index (B,), Batch) over all images in order, at most `size` at a time; the same draws each time."""
-        self._draws.manual_seed(FIXED)
         for low in range(0, len(self), size):
             index = torch.arange(low, min(low + size, len(self)), device=self.device)
-            yield index, self.gather(index)
+            yield index, self._batch(index, self._fixed)
+
+    def _drawn(self, pixels: Tensor) -> Tensor:
+        """Return numbers that are new in every epoch."""
+        return torch.rand(pixels.shape, generator=self._draws, device=self.device)
+
+    def _fixed(self, pixels: Tensor) -> Tensor:
+        """Return numbers that follow from each image's pixels, wherever in a set it stands."""
+        size = pixels[0].numel()
+        table = torch.rand(TABLE, generator=torch.Generator().manual_seed(FIXED)).to(self.device)
+        place = torch.arange(size, device=self.device)
+        first = (pixels.flatten(1).long() * (place * 7919 + 12553)).sum(1) % TABLE
+        return table[(first[:, None] + place) % TABLE].view(pixels.shape)
 
     def epoch(self, generator: torch.Generator) -> Tensor:
         """Return the images of one training epoch in random order, (N,) int64 on the device."""
         order = torch.randperm(len(self), generator=generator)
-        self._draws.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        seed = int(torch.randint(2**62, (), generator=generator))
+        self._draws = torch.Generator(self.device).manual_seed(seed)
         return order.to(self.device)
 
     def pictures(self, model: Any, batch: Batch, count: int = 10) -> dict[str, NDArray[np.uint8]]:
@@ -140,4 +158,5 @@ class ImageSet:
         self.device = device
         self._pixels = self._pixels.to(device)
         self._labels = None if self._labels is None else self._labels.to(device)
-        self._draws = torch.Generator(device).manual_seed(FIXED)
+        self._draws: torch.Generator | None = None
+        """What an epoch draws with; None before the first."""

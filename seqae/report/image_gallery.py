@@ -104,17 +104,16 @@ def _plane(model: ImageModel, look: Look) -> Figure:
 def _ways(model: ImageModel, look: Look) -> Array:
     """Return the ways between pairs of images (P, S, H, W, K), decoded along straight lines between their codes."""
     images = look.some()
-    if len(images) < 2 or (look.chosen and len(images) % 2):
+    if len(images) < 2 or len(images) % 2:
         raise DataError(
-            f"an interpolation is one between two images; got {len(images)}. Name two of them, or more pairs: --images 3,8."
+            f"an interpolation is one between two images; got {len(images)}. Name two of them: --images 3,8."
         )
-    pairs = len(images) // 2 * 2
-    z = model.encode(images)[:pairs].reshape(-1, 2, model.options["latent"])
+    z = model.encode(images).reshape(-1, 2, model.options["latent"])
     share = np.linspace(0, 1, STEPS)[:, None]
     ways = (1 - share) * z[:, :1] + share * z[:, 1:]
     labels = None
     if model.conditional and images.labels is not None:  # the first image's class along the whole way
-        labels = np.repeat(images.labels[:pairs:2], STEPS)
+        labels = np.repeat(images.labels[::2], STEPS)
     decoded = model.decode(ways.reshape(-1, z.shape[-1]), labels).clip(0, 1)
     return decoded.reshape(len(z), STEPS, *decoded.shape[1:])
 
@@ -160,7 +159,9 @@ def _traversals(model: ImageModel, look: Look) -> Figure:
     frames, values, order, kl = _walks(model, look)
     names = [f"z{d}" for d in order]
     if not model.model.latent.stochastic:
-        return traversal_rows(frames, values, names, kl=None, title="Latent traversals, in standard deviations of the codes")
+        return traversal_rows(
+            frames, values, names, kl=None, title="Latent traversals, in standard deviations of the codes"
+        )
     return traversal_rows(frames, values, names, kl=kl if look.images is not None else None)
 
 
