@@ -673,3 +673,16 @@ def test_a_mistyped_option_is_refused():
 
 def test_a_likelihood_without_a_name_is_refused():
     refused(OptionError, ImageModel, likelihood={"sigma": 0.1})
+
+
+def test_what_is_said_of_an_image_does_not_depend_on_its_place_in_the_set():
+    model = made(binarise="dynamic")
+    whole, alone = model.score(TEST), model.score(TEST[3:4])
+    assert alone[0] == pytest.approx(whole[3], rel=1e-5)
+    np.testing.assert_allclose(model.encode(TEST[5:8]), model.encode(TEST)[5:8], rtol=1e-4, atol=1e-5)
+
+
+def test_no_score_has_no_p_value():
+    found = made(fit={"validation": 0.25}).p_values(np.array([np.nan, np.inf]))
+    assert np.isnan(found[0])
+    assert found[1] > 0
