@@ -1,6 +1,5 @@
 """The bound against closed forms, and that every option of the objective does what it says."""
 
-
 import numpy as np
 import pytest
 import torch
