@@ -73,6 +73,8 @@ class ImageSet:
                     "sub-folder for each class."
                 )
             self._labels = torch.from_numpy(images.labels)
+        self._draws: torch.Generator | None = None
+        """What an epoch draws with; None before the first."""
         self._move(torch.device(device))
 
     def __len__(self) -> int:
@@ -158,5 +160,4 @@ class ImageSet:
         self.device = device
         self._pixels = self._pixels.to(device)
         self._labels = None if self._labels is None else self._labels.to(device)
-        self._draws: torch.Generator | None = None
-        """What an epoch draws with; None before the first."""
+        self._draws = None
