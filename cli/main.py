@@ -22,7 +22,7 @@ from seqae.cli.routes import TWINS, is_image_line, twin_of
 from seqae.errors import SeqaeError, SeqaeWarning
 
 COMMANDS = {
-    "train": "Train a model on a table and set its threshold; or on images (seqae train mnist --help).",
+    "train": "Train a model on a table and set its threshold.",
     "score": "Score every row of a table with a trained model.",
     "detect": "Train, calibrate, score and list the events of one table in one go.",
     "stream": "Score rows as they come in, line by line.",

@@ -78,7 +78,9 @@ def command(
     level: float,
     **settings: Any,
 ) -> None:
-    """Draw the series, its reconstruction, the score and the events; or what the model has learned of windows.
+    """Draw the series, its reconstruction, the score and the events.
+
+    With --what: what the model has learned of windows.
 
     MODEL is a model file or the folder of a run. DATA is a CSV or Parquet file, a folder of them, or - for stdin.
     Events are shaded and numbered as in the tables of the other commands.

@@ -43,14 +43,14 @@ def _autoencoder(
     emission = _likelihood(likelihood, frame.channels)
     frame = frame._replace(extras=emission.extras)
     try:
-        encoder, decoder = make(frame, **named)
+        encoder, make_decoder = make(frame, **named)
     except TypeError as error:
         raise OptionError(f"the body {name} cannot be made of {named}: {error}.") from error
     if prior is None:
         between: Latent = PointLatent(encoder.features, frame.latent)
     else:
         between = NormalLatent(encoder.features, frame.latent, choose(PRIORS, prior, "prior")(latent, 3 * condition))
-    model = Autoencoder(encoder, between, decoder, emission, condition=condition)
+    model = Autoencoder(encoder, between, make_decoder(), emission, condition=condition)
     arguments: dict[str, Any] = {"latent": frame.latent, "likelihood": _likelihood_recipe(emission)}
     arguments |= {"channels": frame.channels} if image is None else {"image": list(frame.image or ())}
     arguments |= named if name == "rnn" else {"body": {"name": name, **named}}

@@ -149,9 +149,7 @@ class Objective:
         self.noise_level = noise_level
         self.teacher_forcing = teacher_forcing
         self.importance_samples = importance_samples
-        forced = max(_at(teacher_forcing, 0.0), _settled(teacher_forcing)) > 0
-        plain = _at(beta, 0.0) == _settled(beta) == 1.0 and not free_bits and not forced
-        if importance_samples < 1 or (importance_samples > 1 and not plain):
+        if importance_samples < 1 or (importance_samples > 1 and not self._plain()):
             raise OptionError(
                 f"importance_samples={importance_samples} must be at least 1; more than 1 make a bound of their own: "
                 "leave beta at 1 from the start (--beta-schedule constant), free_bits and teacher_forcing at 0."
@@ -161,6 +159,11 @@ class Objective:
                 f"free_bits and noise_level must not be negative, and masking hides less than everything; "
                 f"got free_bits={free_bits}, noise_level={noise_level}."
             )
+
+    def _plain(self) -> bool:
+        """Tell whether nothing bends the bound: beta 1 from the start, no free bits, no teacher forcing."""
+        beta = _at(self.beta, 0.0) == _settled(self.beta) == 1.0
+        return beta and not self.free_bits and _at(self.teacher_forcing, 0.0) == 0.0
 
     @property
     def warmup_epochs(self) -> float:

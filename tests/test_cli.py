@@ -102,7 +102,7 @@ def table(text: str) -> pd.DataFrame:
 
 
 def command_of(name: str) -> click.Command:
-    return import_module(f"seqae.cli.{name}").command
+    return import_module(f"seqae.cli.{name.replace('-', '_')}").command
 
 
 # ---- the program as a whole ----
@@ -526,6 +526,7 @@ def test_encode_reconstruct_and_sample_give_the_library_s_numbers(program, train
     np.testing.assert_allclose(told.drop(columns="timestamp"), expected, rtol=1e-5)
     drawn = table(program("sample", "runs/pump", "today.csv", "-n", "2", "--steps", "20", "--seed", "5"))
     same = detector.sample(2, steps=20, condition_from=series, seed=5)
+    assert pd.to_datetime(drawn.pop("timestamp")).tolist() == same.pop("timestamp").tolist()
     np.testing.assert_allclose(drawn, same, rtol=1e-5)
     assert drawn["sample"].tolist() == [0] * 20 + [1] * 20
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import os
 import re
 import shlex
-import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -28,11 +28,11 @@ NEEDS = {
 
 
 def imported():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return importlib.import_module("build")
-    finally:
-        sys.path.remove(str(FOLDER))
+    """The maker of the pages, under another name than that of the package that builds wheels."""
+    spec = importlib.util.spec_from_file_location("examples_build", FOLDER / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 build = imported()
@@ -53,9 +53,10 @@ def kind(value):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, tmp_path):
     monkeypatch.setenv("SEQAE_SMALL", "1")
     monkeypatch.setenv("SEQAE_DATA", str(DATA))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield
     plt.ioff()
 
@@ -112,6 +113,80 @@ def test_the_pages_and_the_pictures_name_each_other_and_are_small():
 @pytest.mark.parametrize("name", NEEDS)
 def test_a_page_says_how_long_its_run_took(name):
     assert re.fullmatch(r"\*Executed on \d{4}-\d\d-\d\d in \d+ s on \d+ threads? of a CPU: .*\*", build.kept(name)[-1])
+
+
+# ---- what the prose claims, held against the tables of the page ----
+
+
+def tables(name):
+    """The tables of a page, numbers as floats, – and text as NaN and str."""
+    found = []
+    for output in build.kept(name):
+        if output.startswith("| "):
+            rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()]
+            frame = pd.DataFrame([row[1:] for row in rows[2:]], columns=rows[0][1:], index=[row[0] for row in rows[2:]])
+            found.append(frame.replace("–", None).apply(lambda column: pd.to_numeric(column, errors="coerce")))
+    return found
+
+
+def test_on_the_page_of_sequences_one_decoder_has_collapsed():
+    three, modes = tables("sequences")
+    assert (three["log p(x) ≥"] > three["ELBO"])[["VAE", "CVAE"]].all()
+    assert three.loc["AE", ["KL", "ELBO", "log p(x) ≥"]].isna().all()
+    assert three["ELBO"]["CVAE"] > three["ELBO"]["VAE"]
+    silent = modes["active dimensions"] == 0
+    assert silent.any()
+    assert (modes["KL"][silent] < 0.1).all()
+
+
+def test_on_the_page_of_the_plane_the_autoencoder_is_closer_and_emptier():
+    errors, _ = tables("mnist-plane")
+    assert errors["squared error"]["AE"] < errors["squared error"]["VAE"]
+    assert errors["−ELBO"]["VAE"] == pytest.approx(errors["cross-entropy"]["VAE"] + errors["KL"]["VAE"], abs=0.1)
+    empty = {row: float(share) for row, share in re.findall(r"\| (AE|VAE) .* (\d+)% \|", written("mnist-plane"))}
+    off = {row: float(far) for row, far in re.findall(r"\| (AE|VAE) .*% \| ([\d.]+) \|", written("mnist-plane"))}
+    assert empty["AE"] > empty["VAE"]
+    assert off["AE"] > off["VAE"] > 1
+
+
+def test_on_the_page_of_denoising_each_is_best_at_its_own_noise():
+    clean, noisy = tables("denoising")
+    assert clean.idxmin().drop(["epochs", "seconds"]).eq("simple AE").all()
+    masking, gaussian = noisy.loc["masking 0.2"], noisy.loc["gaussian 0.5"]
+    assert masking["DAE, masking"] == masking.min() < masking["before"] < masking["simple AE"]
+    assert gaussian["DAE, gaussian"] == gaussian.min()
+
+
+def test_on_the_page_of_beta_the_price_rises():
+    measured, by_factor, price = tables("beta-vae")
+    for table in (measured, price):
+        assert table["reconstruction"].is_monotonic_increasing
+        assert table["KL"].is_monotonic_decreasing
+    assert measured["MIG"].is_monotonic_increasing
+    assert measured["active dimensions"]["β = 10"] == 3
+    assert by_factor["informativeness"]["rotation"] <= by_factor["chance"]["rotation"]
+    assert by_factor["mig"][["scale", "x", "y"]].min() > 0.4
+
+
+def test_on_the_page_of_cifar10_a_learned_sigma_is_better():
+    plain, learned = tables("conv-cifar10")
+    assert "has 588 parameters" in written("conv-cifar10")
+    assert plain["KL"]["B-VAE"] < plain["KL"]["VAE"]
+    assert plain["bits per dimension"].isna().all()
+    assert learned["squared error"].idxmax() == "normal_fixed, σ = 1"
+    assert learned["bits per dimension"].dropna().index.tolist() == ["discretized_logistic"]
+    bits = learned.loc["discretized_logistic", "−ELBO"] / 3072 / 0.693147
+    assert learned["bits per dimension"]["discretized_logistic"] == pytest.approx(bits, abs=0.02)
+    sigma, error = map(float, re.findall(r"σ = ([\d.]+); .*: ([\d.]+)", written("conv-cifar10"))[0])
+    assert error < sigma < 1
+    assert error**2 == pytest.approx(learned["squared error"]["normal_shared"], rel=0.02)
+
+
+def test_on_the_page_of_one_class_the_hardest_digits_differ():
+    aurocs = tables("one-class")[0]
+    assert aurocs["autoencoder"].idxmin() != aurocs["mean image"].idxmin()
+    assert aurocs["autoencoder"].idxmax() == "1"
+    assert (aurocs["autoencoder"] > aurocs["mean image"]).all()
 
 
 # ---- command lines ----

@@ -31,7 +31,7 @@ from seqae.windows import WindowSet
 
 V = TypeVar("V")
 
-KIND = "detector"
+KIND, KINDS = "detector", {"images": "model of images", None: "thing"}
 OWN = ("self", "data", "labelled", "warm_start")  # the arguments of fit that are not training's
 TOLD = ("history", "training_data", "reading", "window_choice")
 SCORER = ("window_error", "nearest_shape", "window_pca")
@@ -274,7 +274,7 @@ class Detector:
         tensors, document = read_safetensors(path)
         if document.get("kind") != KIND:
             raise ModelFileError(
-                f"{path} holds a model of {document.get('kind', 'no kind')}, not a detector. Name a file that "
+                f"{path} holds a {KINDS.get(kind := document.get('kind'), kind)}, not a detector. Name a file that "
                 "`seqae train` wrote for a table, or Detector.save; seqae.load_model reads a bare model."
             )
         try:

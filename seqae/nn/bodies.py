@@ -1,10 +1,11 @@
-"""Bodies: the networks between data and latent, as a pair of encoder and decoder, by name."""
+"""Bodies: the networks between data and latent, as an encoder and what makes its decoder, by name."""
 
 from __future__ import annotations
 
 __all__ = ["BODIES", "Frame", "convolutional", "dense", "recurrent"]
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from seqae.errors import OptionError
@@ -13,7 +14,8 @@ from seqae.nn.decoders import Decoder, RecurrentDecoder
 from seqae.nn.dense import DenseDecoder, DenseEncoder
 from seqae.nn.encoders import Encoder, RecurrentEncoder
 
-Body = tuple[Encoder, Decoder]
+Body = tuple[Encoder, Callable[[], Decoder]]
+"""An encoder, and what makes its decoder: weights are drawn in the order encoder, latent, decoder."""
 
 
 class Frame(NamedTuple):
@@ -47,7 +49,8 @@ def recurrent(
         channels=frame.channels, condition=frame.condition, hidden=hidden, cell=cell, layers=layers,
         bidirectional=bidirectional,
     )  # fmt: skip
-    decoder = RecurrentDecoder(
+    decoder = partial(
+        RecurrentDecoder,
         latent=frame.latent, condition=frame.condition, hidden=hidden, channels=frame.channels, cell=cell,
         decoder_type=decoder_type, layers=layers, feedback=feedback, reverse=reverse, extras=frame.extras,
     )  # fmt: skip
@@ -64,7 +67,7 @@ def dense(frame: Frame, *, hidden: Sequence[int] = (512,)) -> Body:
     known = frame.steps if frame.image is None else 1  # an image's condition is a label: the same at every step
     shared = {"steps": frame.steps, "channels": frame.channels, "condition": frame.condition, "known": known}
     encoder = DenseEncoder(**shared, hidden=sizes, masked=frame.image is None)
-    return encoder, DenseDecoder(**shared, hidden=sizes, latent=frame.latent, extras=frame.extras)
+    return encoder, partial(DenseDecoder, **shared, hidden=sizes, latent=frame.latent, extras=frame.extras)
 
 
 def convolutional(
@@ -80,10 +83,10 @@ def convolutional(
         raise OptionError("the body conv is one of images. Give image=(H, W, K), or use the body rnn or mlp.")
     layers = plan(frame.image[:2], channels, kernel_sizes, strides, paddings)
     encoder = ConvolutionalEncoder(image=frame.image, condition=frame.condition, layers=layers)
-    decoder = ConvolutionalDecoder(
-        latent=frame.latent, image=frame.image, condition=frame.condition, layers=layers, extras=frame.extras
-    )
-    return encoder, decoder
+    return encoder, partial(
+        ConvolutionalDecoder,
+        latent=frame.latent, image=frame.image, condition=frame.condition, layers=layers, extras=frame.extras,
+    )  # fmt: skip
 
 
 BODIES: dict[str, Callable[..., Body]] = {"rnn": recurrent, "mlp": dense, "conv": convolutional}
