@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -296,8 +297,10 @@ def test_frames_are_the_columns_of_the_picture(what, vae):
         np.testing.assert_allclose(frame[..., 0], column, atol=1e-6)
 
 
-def test_a_gif_holds_the_frames_there_and_back(vae):
-    frames = MOVING["interpolation"](vae, Look(TEST, chosen=(3, 8)))
+def test_a_gif_holds_the_frames_there_and_back(ae):
+    frames = MOVING["interpolation"](ae, Look(TEST, chosen=(3, 8)))
+    levels = np.rint(255 * frames)
+    assert all((a != b).any() for a, b in pairwise(levels))  # equal neighbours would become one frame
     file = io.BytesIO()
     write_gif(frames, file, scale=1)
     with Image.open(file) as gif:
