@@ -90,12 +90,14 @@ def lines(found: Evaluation, said: Sequence[Finding], unit: str) -> Iterator[str
     fit = [("error", f"{number(found.squared_error)} mean squared error of the reconstructions")]
     fit.append(("reconstruction", f"{number(found.reconstruction)} nats"))
     if found.kl is not None and found.elbo is not None:
-        fit += [("KL", f"{number(found.kl)} nats"), ("ELBO", f"{number(found.elbo)} nats, a lower bound of log p(x)")]
+        of = "no bound of a likelihood: a cross-entropy" if found.cross_entropy else "a lower bound of log p(x)"
+        fit += [("KL", f"{number(found.kl)} nats"), ("ELBO", f"{number(found.elbo)} nats, {of}")]
         fit += [(f"bound, k = {k}", f"{number(bound)} nats") for k, bound in found.bounds.items()]
         error = "" if found.standard_error is None else f" ± {number(found.standard_error, 2)} (standard error)"
-        fit.append(("log p(x)", f"about {number(max(found.bounds.items())[1])}{error} nats"))
+        name = "cross-entropy" if found.cross_entropy else "log p(x)"
+        fit.append((name, f"about {number(max(found.bounds.items())[1])}{error} nats"))
         bits = found.bits_per_dimension
-        why = "not defined: a density, or grey values under a Bernoulli"
+        why = f"not defined: {'grey values under a Bernoulli' if found.cross_entropy else 'a density'}"
         fit.append(("bits", why if bits is None else f"{number(bits)} a dimension"))
     yield from section(f"Fit, for one {unit}", fit)
     size = len(found.per_dimension_variance)

@@ -54,7 +54,7 @@ FORMATS = (".png", ".svg", ".pdf")
 @option("-n", "--number", type=click.IntRange(1, 1000), default=50, help="Of samples: how many.")
 @option("--seed", type=click.IntRange(min=0), default=0, help="Of samples: the same seed draws the same ones.")
 @option("--series", "name", help="Which series of a panel to draw.")
-@option("--title", help="The picture's title.", show_default="the name of the series")
+@option("--title", help="The picture's title.", show_default="the name of the series, or what is shown")
 @option("--dpi", type=click.IntRange(40, 600), default=150, help="Pixels an inch; the picture is 12 inches wide.")
 @LEVEL
 @RUNNING
@@ -90,9 +90,7 @@ def command(
     check_picture(output, data, model)
     series = chosen_series(reread(session, detector, data, settings), name)
     if what != "series":
-        figure = GALLERY[what](detector, Look(series, rows or (), number, seed))
-        if title is not None:
-            figure.axes[0].set_title(title, loc="left", weight="bold")
+        figure = GALLERY[what](detector, Look(series, rows or (), number, seed, title))
         with replaced(output) as part:
             figure.savefig(part, dpi=dpi, format=output.suffix[1:].lower())
         session.say(f"{what} drawn in {output}.")

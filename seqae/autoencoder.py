@@ -71,10 +71,8 @@ class Autoencoder(nn.Module):
         state = self._posterior(x, observed, condition, lengths)
         z = state.sample(generator) if (self.training if sample is None else sample) else state.mean
         forced = self._forced(x, observed, teacher_forcing, generator)
-        decoded = self.decoder(z, x.shape[1], condition, lengths, None if forced is None else x, forced)
-        # Under autocast the networks give bfloat16; densities and divergences are sums of many terms and keep x's own.
-        location, extra = (None if part is None else part.to(x.dtype) for part in decoded)
-        return Output(state, self.likelihood(location, extra), observed)
+        emitted = self._emitted(z, x.shape[1], condition, lengths, None if forced is None else x, forced)
+        return Output(state, emitted, observed)
 
     def encode(
         self, x: Tensor, observed: Tensor | None = None, condition: Tensor | None = None, lengths: Tensor | None = None
@@ -94,9 +92,7 @@ class Autoencoder(nn.Module):
         self, z: Tensor, steps: int, condition: Tensor | None = None, lengths: Tensor | None = None
     ) -> distributions.Distribution:
         """Return p(x | z, c) over (B, steps, C) for z: (B, Z)."""
-        decoded = self.decoder(z, steps, self._condition(condition, len(z), steps), lengths)
-        location, extra = (None if part is None else part.to(z.dtype) for part in decoded)
-        return self.likelihood(location, extra)
+        return self._emitted(z, steps, self._condition(condition, len(z), steps), lengths)
 
     def decode(self, z: Tensor, steps: int, condition: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | z, c), (B, steps, C), for z: (B, Z)."""
@@ -129,6 +125,12 @@ class Autoencoder(nn.Module):
             z = self.latent.prior(n, _summary(condition, None)).sample()
             emitted = self.emit(z, steps, condition)
             return emitted.sample() if noise else emitted.mean
+
+    def _emitted(self, z: Tensor, *how: Any) -> distributions.Distribution:
+        """Return p(x | z, c); how: the decoder's other arguments."""
+        # Under autocast the networks give bfloat16; densities and divergences are sums of many terms and keep z's own.
+        location, extra = (None if part is None else part.to(z.dtype) for part in self.decoder(z, *how))
+        return self.likelihood(location, extra)
 
     def _posterior(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> LatentState:
         state = self.latent(self.encoder(x, observed, condition, lengths), _summary(condition, lengths))

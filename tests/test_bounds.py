@@ -142,7 +142,10 @@ def test_bits_per_dimension_of_a_model_that_knows_nothing():
     assert found.bits_per_dimension == pytest.approx(1.0)
     assert found.active_units == 0
     assert found.mutual_information == pytest.approx(0.0, abs=1e-6)
-    assert evaluate(model, Rows(0.5 * binary)).bits_per_dimension is None  # grey has a cross-entropy, no probability
+    assert not found.cross_entropy
+    grey = evaluate(model, Rows(0.5 * binary))
+    assert grey.bits_per_dimension is None
+    assert grey.cross_entropy  # which is no probability
 
 
 def test_an_autoencoder_has_errors_but_no_bound():

@@ -14,6 +14,7 @@ from scipy import stats
 
 from seqae import VAE, Detector, save_model
 from seqae.autoencoder import Autoencoder
+from seqae.cli.evaluate_model import lines
 from seqae.datasets.images import Images, digits
 from seqae.errors import DataError, ModelFileError, NotFittedError, OptionError, TrainingError
 from seqae.generative import bounds
@@ -686,3 +687,12 @@ def test_no_score_has_no_p_value():
     found = made(fit={"validation": 0.25}).p_values(np.array([np.nan, np.inf]))
     assert np.isnan(found[0])
     assert found[1] > 0
+
+
+def test_what_is_told_of_grey_pixels_under_a_bernoulli_is_called_a_cross_entropy(vae):
+    told = "\n".join(lines(vae.evaluate(TEST[:40], samples=(1, 2)), [], "image"))
+    assert "a cross-entropy" in told
+    assert "log p(x)" not in told
+    told = "\n".join(lines(made(binarise="threshold").evaluate(TEST[:40], samples=(1, 2)), [], "image"))
+    assert "a lower bound of log p(x)" in told
+    assert "a dimension" in told

@@ -107,6 +107,15 @@ def test_an_interpolation_ends_at_the_reconstructions_of_its_windows(fitted):
         GALLERY["interpolation"](detector, Look(series[:12]))
 
 
+@pytest.mark.parametrize("what", GALLERY)
+def test_a_picture_has_the_title_that_it_is_given(fitted, what):
+    for series in (months(), months(labelled=False)):
+        assert drawn(what, fitted["CVAE"], Look(series, count=12, title="Off Peru")).kwargs["title"] == "Off Peru"
+        assert drawn(what, fitted["CVAE"], Look(series, count=12)).kwargs["title"]
+    with pytest.raises(DataError, match="window=12 needs at least 12"):
+        GALLERY[what](fitted["CVAE"], Look(months()[:6]))
+
+
 def test_the_command_line_draws_samples_and_measures(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     months(200, labelled=False).to_frame().to_csv("sea.csv")

@@ -61,6 +61,8 @@ class Evaluation:
     """I(x; z) under q (Hoffman & Johnson 2016), at most log of the windows compared."""
     marginal_kl: float | None
     """KL(q(z) ‖ p(z)) = kl − mutual information: how far the codes of the data are from the prior that samples use."""
+    cross_entropy: bool = False
+    """Whether a Bernoulli was given values between 0 and 1: all figures are then of a cross-entropy, none of log p."""
 
     def to_document(self) -> dict[str, Any]:
         """Return the figures as JSON."""
@@ -148,6 +150,7 @@ class _Tally:
             per_dimension_kl=per_dimension.tolist(),
             mutual_information=known,
             marginal_kl=None if known is None else kl - known,
+            cross_entropy=model.likelihood.binary and not self.levels,
         )
 
 

@@ -239,8 +239,8 @@ class ImageModel:
     def p_values(self, scores: NDArray[Any]) -> NDArray[np.float64]:
         """Return for each score the share of the held-back images at least as strange, (1 + count) / (1 + n).
 
-        Conformal: among images like the held-back ones a p-value is below α with probability at most α (Vovk et al.
-        2005). NotFittedError for a model that held nothing back.
+        Conformal (Vovk et al. 2005): among images like the held-back ones a p-value is at most α with probability α;
+        nearly, since the held-back ones chose the best epoch, too. NotFittedError for a model that held nothing back.
         """
         if not len(self._held):
             raise NotFittedError("the model held no images back to compare with. Train it with validation above 0.")

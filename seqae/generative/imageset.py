@@ -6,6 +6,7 @@ __all__ = ["BINARISE", "ImageSet"]
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,12 @@ BINARISE: dict[str, Callable[[Tensor, Chance], Tensor]] = {
     "threshold": _threshold,
     "dynamic": _dynamic,
 }
+
+
+@cache
+def _table(device: torch.device) -> Tensor:
+    """Return the numbers that draws outside of epochs are made with, the same on every device."""
+    return torch.rand(TABLE, generator=torch.Generator().manual_seed(FIXED)).to(device)
 
 
 class ImageSet:
@@ -116,7 +123,7 @@ class ImageSet:
     def _fixed(self, pixels: Tensor) -> Tensor:
         """Return numbers that follow from each image's pixels, wherever in a set it stands."""
         size = pixels[0].numel()
-        table = torch.rand(TABLE, generator=torch.Generator().manual_seed(FIXED)).to(self.device)
+        table = _table(self.device)
         place = torch.arange(size, device=self.device)
         first = (pixels.flatten(1).long() * (place * 7919 + 12553)).sum(1) % TABLE
         return table[(first[:, None] + place) % TABLE].view(pixels.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["decode_windows", "evaluate_series", "real_and_drawn", "vary"]
+__all__ = ["Pair", "decode_windows", "evaluate_series", "real_and_drawn", "vary", "windows_of"]
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

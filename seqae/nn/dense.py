@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DenseDecoder", "DenseEncoder", "flat"]
+__all__ = ["DenseDecoder", "DenseEncoder", "check_steps", "split"]
 
 import itertools
 from collections.abc import Sequence

@@ -311,7 +311,7 @@ def _within_unit(value: Tensor, name: str) -> None:
     if low < 0.0 or high > 1.0:
         raise DataError(
             f"the {name} likelihood needs values in [0, 1]; got {low:.4g} to {high:.4g}. "
-            "Use --scaling minmax (with data inside the training range), or --likelihood normal."
+            "Use --likelihood normal, or for series --scaling minmax (with data inside the training range)."
         )
 
 

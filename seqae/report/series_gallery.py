@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from seqae.anomaly.detector import Detector
+from seqae.anomaly.pipeline import require_rows
 from seqae.errors import DataError
 from seqae.generative.series import decode_windows, evaluate_series, real_and_drawn, windows_of
 from seqae.report.latent_space import latent_scatter
@@ -31,12 +32,16 @@ LABELS = ("normal", "labelled anomalous")
 
 @dataclass(frozen=True)
 class Look:
-    """What to draw: the series, the first rows of the two windows to go between, how many samples, the seed."""
+    """What to draw: the series, the first rows of the two windows to go between, how many samples, seed and title.
+
+    Of samples by month as many as come nearest, at least one for each month. title: None says what is shown.
+    """
 
     series: Series
     rows: tuple[int, ...] = ()
     count: int = 50
     seed: int = 0
+    title: str | None = None
 
 
 def _codes(detector: Detector, series: Series) -> tuple[Array, Array]:
@@ -59,13 +64,13 @@ def _latent(detector: Detector, look: Look) -> Figure:
         ends = np.minimum(starts + detector.window, len(series))
         marked = np.array([series.labels[a:b].any() for a, b in zip(starts, ends, strict=True)]).astype(int)
         if 0 < marked.sum() < len(marked):
-            return latent_scatter(z, marked, names=LABELS, axis_names=names)
+            return latent_scatter(z, marked, names=LABELS, axis_names=names, title=look.title or "Latent space")
     when = series.index_or_range[starts]
     if isinstance(when, pd.DatetimeIndex):
         times = when.tz_localize(None).to_numpy("datetime64[ns]")
     else:
         times = np.asarray(when, dtype=float)
-    return latent_scatter(z, times, label="window begins", axis_names=names)
+    return latent_scatter(z, times, label="window begins", axis_names=names, title=look.title or "Latent space")
 
 
 def _walk(detector: Detector, look: Look) -> Figure:
@@ -85,7 +90,7 @@ def _walk(detector: Detector, look: Look) -> Figure:
     frames = decoded.reshape(len(order), STEPS, detector.window, -1)
     return series_traversals(
         frames, values, look.series.channels, names=[f"z{d}" for d in order], kl=weight[order] if stochastic else None,
-        x_label="step",
+        x_label="step", title=look.title or "Latent traversals",
     )  # fmt: skip
 
 
@@ -95,12 +100,13 @@ def _samples(detector: Detector, look: Look) -> Figure:
     if isinstance(series.index, pd.DatetimeIndex) and "month_sin" in detector.preparation.conditions.names:
         return _by_month(detector, look, series.index)
     real, drawn = real_and_drawn(detector, series, look.count, seed=look.seed)
-    return series_samples(drawn, series.channels, real=real, x_label="step")
+    return series_samples(drawn, series.channels, real=real, x_label="step", title=look.title or "Samples")
 
 
 def _by_month(detector: Detector, look: Look, index: pd.DatetimeIndex) -> Figure:
     """Draw new windows under the conditions of real ones that begin in the same month."""
     window = detector.window
+    require_rows(Panel([look.series]), window, "Give longer data.")
     starts = np.arange(len(look.series) - window + 1)
     month = np.asarray(index.month)[starts]
     real, drawn, groups = [], [], []
@@ -114,7 +120,7 @@ def _by_month(detector: Detector, look: Look, index: pd.DatetimeIndex) -> Figure
             groups.append(MONTHS[number - 1])
     return series_samples(
         np.stack(drawn), look.series.channels, real=np.stack(real), groups=groups, real_groups=groups, x_label="step",
-        title="Samples by the month in which they begin",
+        title=look.title or "Samples by the month in which they begin",
     )  # fmt: skip
 
 
@@ -139,7 +145,7 @@ def _interpolation(detector: Detector, look: Look) -> Figure:
     if isinstance(when, pd.DatetimeIndex) and (when == when.normalize()).all():
         begins = when.strftime("%Y-%m-%d")
     title = f"From the window that begins at {begins[0]} to the one at {begins[1]}"
-    return series_interpolation(decoded, look.series.channels, x_label="step", title=title)
+    return series_interpolation(decoded, look.series.channels, x_label="step", title=look.title or title)
 
 
 def _condition(detector: Detector, series: Series) -> torch.Tensor | None:
