@@ -99,7 +99,7 @@ NETWORK = Group(
     option(
         "--model", type=one_of(MODELS_BY_NAME), default="VAE", section="Model",
         help="Autoencoder, denoising (AE with --noise masking), variational, beta-VAE (VAE with --beta 4), or "
-        "conditional on the class; the options in brackets where not given.",
+        "conditional on the class. What is in brackets holds where no other value is given.",
     ),
     _model("body", one_of(BODIES), "The network: recurrent over the rows, fully connected, or convolutional."),
     _model("latent", SIZE, "Latent dimensions."),

@@ -120,4 +120,5 @@ def _told(judge: ImageModel, model: str, images: Images) -> Iterator[str]:
     yield f"  epochs       {ended}; the best was epoch {best['epoch']}"
     part = "validation" if "validation_total" in best else "train"
     total, reconstruction, kl = (best[f"{part}_{name}"] for name in ("total", "reconstruction", "kl"))
-    yield f"  loss         {total:.4g} nats an image ({part}; reconstruction {reconstruction:.4g}, KL {kl:.4g})"
+    weight = "" if best["beta"] == 1 else f" at beta {best['beta']:g}"
+    yield f"  loss         {total:.4g} nats an image ({part}; reconstruction {reconstruction:.4g}, KL {kl:.4g}{weight})"

@@ -76,7 +76,7 @@ def vary(detector: Detector, data: Any, n: int = 1, *, noise: bool = True, seed:
                 drawn[index.cpu().numpy(), k] = detector.preparation.scaler.invert(values.float().cpu().numpy())
     tables = [_varied(panel, windows, number, one) for number, one in enumerate(drawn)]
     table = pd.concat(tables, ignore_index=True)
-    table.insert(0, "sample", np.repeat(np.arange(len(windows) * n), np.tile(np.repeat(windows.lengths, n), 1)))
+    table.insert(0, "sample", np.repeat(np.arange(len(windows) * n), np.repeat(windows.lengths, n)))
     if len(panel) > 1:
         table.insert(0, "series", table.pop("series"))
     else:
