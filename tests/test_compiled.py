@@ -25,10 +25,9 @@ SIZES = [(1, 1, 1, 1), (1, 6, 3, 5), (3, 1, 2, 16), (5, 4, 0, 24), (6, 9, 17, 32
 @pytest.fixture
 def taken(monkeypatch):
     """Count the calls that went through the kernels."""
-    calls = []
-    for name in ("lstm", "gru"):
-        whole = getattr(compiled, name)
-        monkeypatch.setattr(compiled, name, lambda *args, whole=whole, name=name: (calls.append(name), whole(*args))[1])
+    calls, whole = [], compiled._run
+    names = {id(kind): name for name, kind in compiled._KINDS.items()}
+    monkeypatch.setattr(compiled, "_run", lambda kind, *args: (calls.append(names[id(kind)]), whole(kind, *args))[1])
     return calls
 
 
@@ -62,8 +61,8 @@ def layer(name, batch, steps, width, hidden, seed=0):
 def own(name, rnn, inputs, states):
     """All that a layer gives: its hidden states, its last state; with no input the weight's one column is unused."""
     weight, *others = rnn.all_weights[0]
-    parts = [part[0] for part in states]
-    return CELLS[name].compiled(inputs, parts, len(inputs), weight[:, : inputs.shape[-1]], *others)
+    layers = [CELLS[name].layer(weight[:, : inputs.shape[-1]], *others)]
+    return CELLS[name].compiled(inputs, layers, states, len(inputs))
 
 
 def library(name, rnn, inputs, states):
@@ -102,7 +101,7 @@ def test_a_layer_is_the_librarys_in_float64_up_to_rounding(name, size):
 def test_an_input_that_is_the_same_at_every_step_needs_no_copies(name):
     rnn, inputs, states, above = layer(name, 5, 7, 3, 20)
     once = inputs[:1].detach().requires_grad_()
-    short = CELLS[name].compiled(once, [part[0] for part in states], 7, *rnn.all_weights[0])
+    short = CELLS[name].compiled(once, [CELLS[name].layer(*rnn.all_weights[0])], states, 7)
     full = own(name, rnn, once.expand(7, -1, -1), states)
     close(short, full)
     leaves = [once, *states, *rnn.parameters()]
@@ -110,13 +109,15 @@ def test_an_input_that_is_the_same_at_every_step_needs_no_copies(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "mode", "feedback", "condition"), list(itertools.product(CELLS, DECODERS, FEEDBACKS, (0, 3)))
+    ("name", "mode", "feedback", "condition", "layers"),
+    list(itertools.product(CELLS, DECODERS, FEEDBACKS, (0, 3), (1, 2, 3))),
 )
-def test_decoders_are_the_naive_ones(name, mode, feedback, condition, taken):
+def test_decoders_are_the_naive_ones(name, mode, feedback, condition, layers, taken):
     torch.manual_seed(0)
     decoder = RecurrentDecoder(
-        latent=3, condition=condition, hidden=20, channels=2, cell=name, decoder_type=mode, feedback=feedback
-    )
+        latent=3, condition=condition, hidden=20, channels=2, cell=name, decoder_type=mode, feedback=feedback,
+        layers=layers,
+    )  # fmt: skip
     z = torch.randn(5, 3, requires_grad=True)
     c = torch.randn(5, 6, condition) if condition else None
     weigh = torch.randn(5, 6, 2)
@@ -127,6 +128,48 @@ def test_decoders_are_the_naive_ones(name, mode, feedback, condition, taken):
     leaves = [z, *decoder.parameters()]
     found = torch.autograd.grad((fast * weigh).sum(), leaves, materialize_grads=True)
     close(found, torch.autograd.grad((slow * weigh).sum(), leaves, materialize_grads=True), scale=5.0)
+    with torch.no_grad():
+        assert torch.equal(decoder(z, 6, c)[0], fast), "what is not stored for the gradient must not change the numbers"
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_deep_closed_loop_differentiated_twice(name):
+    torch.manual_seed(0)
+    cell = CELLS[name]
+    rnn = cell.library(2 + 6, 6, num_layers=2)
+    inputs = torch.randn(4, 3, 2, requires_grad=True)
+    state = tuple(torch.randn(2, 3, 6, requires_grad=True) for _ in range(cell.states))
+    weigh = torch.randn(4, 3, 6)
+
+    def second(rnn, inputs, state):
+        outputs = run(cell, rnn, inputs, state, Feedback())
+        leaves = [inputs, *state, *rnn.parameters()]
+        first = torch.autograd.grad((outputs * weigh.to(outputs.dtype)).sum(), leaves, create_graph=True)
+        return torch.autograd.grad(sum(part.square().sum() for part in first), leaves)
+
+    found = second(rnn, inputs, state)
+    double = cell.library(2 + 6, 6, num_layers=2).double()
+    double.load_state_dict(rnn.state_dict())
+    exact = [part.detach().double().requires_grad_() for part in (inputs, *state)]
+    close(found, second(double, exact[0], tuple(exact[1:])), scale=20.0)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_steps_that_overlap_do_not_share_memory(name):
+    """Gates are left for later steps to write over, but only once their own gradient has been taken."""
+    rnn, inputs, states, above = layer(name, 5, 6, 3, 16)
+    leaves = [inputs, *states, *rnn.parameters()]
+    alone = []
+    for scale in (1.0, 2.0, 3.0):
+        compiled._SPARE.clear()
+        alone.append(torch.autograd.grad(own(name, rnn, inputs * scale, states), leaves, above))
+    first, second = own(name, rnn, inputs, states), own(name, rnn, inputs * 2.0, states)
+    found = [torch.autograd.grad(first, leaves, above, retain_graph=True)]
+    assert compiled._SPARE
+    third = own(name, rnn, inputs * 3.0, states)
+    found += [torch.autograd.grad(one, leaves, above) for one in (second, third, first)]
+    for mine, true in zip(found, [*alone, alone[0]], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, true, strict=True))
 
 
 @pytest.mark.parametrize(("name", "layers", "bidirectional"), list(itertools.product(CELLS, (1, 3), (False, True))))
@@ -137,7 +180,7 @@ def test_encoders_are_the_naive_ones(name, layers, bidirectional, taken):
     )
     x, observed = torch.randn(4, 7, 2, requires_grad=True), torch.rand(4, 7, 2) < 0.8
     fast, slow = encoder(x, observed, None, None), naive.encode(encoder, x, observed)
-    assert len(taken) == layers * (1 + bidirectional)
+    assert len(taken) == (2 * layers if bidirectional else 1)
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-6)
     leaves, weigh = [x, *encoder.parameters()], torch.randn_like(fast)
     close(torch.autograd.grad(fast, leaves, weigh), torch.autograd.grad(slow, leaves, weigh), scale=5.0)
@@ -149,7 +192,7 @@ def test_stacked_layers_run_open_are_the_librarys(name, monkeypatch, taken):
     rnn = CELLS[name].library(3, 20, num_layers=3)
     inputs, state = torch.randn(6, 4, 3), tuple(torch.randn(3, 4, 20) for _ in range(CELLS[name].states))
     found = run(CELLS[name], rnn, inputs, state, None)
-    assert taken == [name] * 3
+    assert taken == [name]
     plain(monkeypatch)
     torch.testing.assert_close(found, run(CELLS[name], rnn, inputs, state, None), rtol=1e-5, atol=1e-6)
 
@@ -184,14 +227,14 @@ def test_tanh_and_sigmoid_over_their_whole_range():
     """One unit whose gates are x, 1 or 0 gives h = tanh(x) and tanh(sigmoid(x))."""
     x = torch.cat([torch.linspace(-12, 12, 100_001), torch.logspace(-30, 1, 10_001), torch.tensor([0.0, 1e30, -1e38])])
     weight, far = torch.zeros(4, 1), torch.tensor([1e4, -1e4, 0.0, 1e4])
-    state = [torch.zeros(len(x), 1), torch.zeros(len(x), 1)]
+    state = [torch.zeros(1, len(x), 1), torch.zeros(1, len(x), 1)]
     weight[2] = 1.0
-    cell = compiled.lstm(x[None, :, None], weight, torch.zeros(4, 1), far, state, 1)[2][:, 0]
+    cell = compiled.lstm(x[None, :, None], [compiled.Layer(weight, torch.zeros(4, 1), far)], state, 1)[2][:, 0]
     true = torch.tanh(x.double())
     assert ((cell - true).abs() <= 3e-7 * true.abs() + 1e-38).all()
     weight = torch.tensor([[1.0], [0.0], [0.0], [0.0]])
     far[0], far[2] = 0.0, 1e4
-    cell = compiled.lstm(x[None, :, None], weight, torch.zeros(4, 1), far, state, 1)[2][:, 0]
+    cell = compiled.lstm(x[None, :, None], [compiled.Layer(weight, torch.zeros(4, 1), far)], state, 1)[2][:, 0]
     assert (cell - torch.sigmoid(x.double())).abs().max() < 2e-7
     assert cell.min() == 0.0
     assert cell.max() == 1.0
@@ -207,8 +250,11 @@ def test_a_row_does_not_depend_on_the_others(name):
             assert torch.equal(part[0], whole[0][:, low:high])
 
 
+@pytest.mark.parametrize("pool", ["PyTorch's threads", "Python's"])
 @pytest.mark.parametrize("name", CELLS)
-def test_the_number_of_threads_changes_nothing(name, threads, monkeypatch):
+def test_the_number_of_threads_changes_nothing(name, pool, threads, monkeypatch):
+    if pool == "Python's":
+        monkeypatch.setattr("seqae.nn.threads._together", lambda: None)
     monkeypatch.setattr(compiled, "_SHARE", 1)
     rnn, inputs, states, above = layer(name, 37, 40, 3, 32)
     leaves = [inputs, *states, *rnn.parameters()]
@@ -247,7 +293,7 @@ from seqae.nn import compiled
 torch.set_num_threads(2)
 compiled._SHARE = 1
 x, weight, recurrent = torch.ones(3, 8, 2), torch.ones(64, 2), torch.ones(64, 16)
-arguments = (x, weight, recurrent, torch.ones(64), [torch.ones(8, 16)] * 2, 3)
+arguments = (x, [compiled.Layer(weight, recurrent, torch.ones(64))], [torch.ones(1, 8, 16)] * 2, 3)
 true = compiled.lstm(*arguments)[0]
 child = os.fork()
 if child == 0:

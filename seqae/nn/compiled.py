@@ -1,31 +1,47 @@
-"""LSTM and GRU layers on the CPU in float32: a whole layer, all its steps, in one call of a compiled kernel.
+"""LSTM and GRU layers on the CPU in float32: a whole stack of them, all its steps, in one call of a compiled kernel.
 
-On one thread the library takes 1.1 to 2.5 times as long to train an LSTM from 32 rows on, and 1.3 to 30 times for a
-GRU; for one row an LSTM's short windows take as long as they did (benchmarks/results/recurrence.md). The steps run in
-`kernels.py`. The batch's rows, and the columns of a weight's gradient, which is one product over all steps, are shared
-out to torch.get_num_threads() Python threads: how many there are changes no bit of the results. What the kernels need
-to be compiled is paid once per installation, some 4 s a cell at its first use.
+The steps run in `kernels.py`. The batch's rows, and the columns of a weight's gradient, which is one product over all
+steps, are shared out to torch.get_num_threads() threads: how many there are changes no bit of the results. How much
+that saves beside the library is in benchmarks/results. What the kernels need to be compiled is paid once per
+installation, some seconds a cell at its first use.
 """
 
 from __future__ import annotations
 
-__all__ = ["fits", "gru", "lstm"]
+__all__ = ["Layer", "fits", "gru", "lstm"]
 
-import functools
 import importlib.util
+import math
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from typing import Any
+from itertools import chain
+from threading import Lock
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from seqae.nn import threads
+from seqae.nn.twice import differentiable, gru_step, lstm_step
+
 _LANES = 16
 _THERE = importlib.util.find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
-_SHARE = 10_000_000
-"""Multiplications that are worth another thread; waking one takes some 50 µs."""
+_ROWS = 32
+"""Rows of the batch that are taken through the steps together: their gates stay in the nearest cache."""
+_SHARE = 1_000_000
+"""Multiplications that are worth another thread."""
+_SPARES = 8
+_SPARE: list[Tensor] = []
+_LOCK = Lock()
+"""Memory of gates that training steps have done with."""
+
+
+class Layer(NamedTuple):
+    """A layer's weights: of what enters it (G, I), of its own hidden state (R, H), and bias (4H,); see lstm and gru."""
+
+    weight: Tensor
+    recurrent: Tensor
+    bias: Tensor
 
 
 def fits(*tensors: Tensor) -> bool:
@@ -51,247 +67,271 @@ def fits(*tensors: Tensor) -> bool:
 
 
 def lstm(
-    x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, state: Sequence[Tensor], steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return hidden states (T, B, H) and the last hidden and cell state (B, H).
+    x: Tensor, layers: Sequence[Layer], state: Sequence[Tensor], steps: int, fed: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """Return the top layer's hidden states (T, B, H) and its last hidden and cell state (B, H).
 
-    x: (T, B, I), or (1, B, I) for what is the same at every step; weight (4H, I), recurrent (4H, H), bias (4H,) in the
-    library's order; state: the initial hidden and cell state (B, H).
+    x: (T, B, I), or (1, B, I) for what is the same at every step. layers: from the lowest, rows of weights in the
+    library's order, G = R = 4H. state: the initial hidden and cell states (L, B, H). fed: (4H, H), what the lowest
+    layer makes of the top layer's hidden state of the step before.
     """
-    size = recurrent.shape[1]
-    hidden, last, cell = _call(_LSTM, x, *_padded(size, weight, recurrent, bias, *state), steps)
-    return hidden[..., :size], last[..., :size], cell[..., :size]
+    return _run(_KINDS["lstm"], x, layers, state, steps, fed)
 
 
 def gru(
-    x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, state: Sequence[Tensor], steps: int
-) -> tuple[Tensor, Tensor]:
-    """Return hidden states (T, B, H) and the last one (B, H).
+    x: Tensor, layers: Sequence[Layer], state: Sequence[Tensor], steps: int, fed: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """Return the top layer's hidden states (T, B, H) and its last one (B, H).
 
-    Rows in the order n, r, z: weight (3H, I). r, z, q: recurrent (3H, H), or n, r, z, q: (4H, H) where the candidate
-    has an ungated recurrent part. n, r, z, q: bias (4H,). q is what r multiplies; see recurrence.py.
+    Rows in the order n, r, z: weight (3H, I) and fed (3H, H). r, z, q: recurrent (3H, H), or n, r, z, q: (4H, H) where
+    the candidate has an ungated recurrent part. n, r, z, q: bias (4H,). q is what r multiplies; see recurrence.py. The
+    rest as for `lstm`.
     """
-    size = recurrent.shape[1]
-    hidden, last = _call(_GRU, x, *_padded(size, weight, recurrent, bias, *state), steps)
-    return hidden[..., :size], last[..., :size]
+    return _run(_KINDS["gru"], x, layers, state, steps, fed)
 
 
-def _padded(size: int, weight: Tensor, recurrent: Tensor, bias: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-    """Widen H to a multiple of 16: what is added stays 0 at every step."""
+def _run(
+    kind: _Kind, x: Tensor, layers: Sequence[Layer], state: Sequence[Tensor], steps: int, fed: Tensor | None
+) -> tuple[Tensor, ...]:
+    size = layers[0].recurrent.shape[1]
     more = -size % _LANES
-    if not more:
-        return weight, recurrent, bias, *state
-    pad = nn.functional.pad
-    return (
-        pad(weight.unflatten(0, (-1, size)), (0, 0, 0, more)).flatten(0, 1),
-        pad(recurrent.unflatten(0, (-1, size)), (0, more, 0, more)).flatten(0, 1),
-        pad(bias.unflatten(0, (-1, size)), (0, more)).flatten(),
-        *(pad(part, (0, more)) for part in state),
+    if more:  # what is added to H stays 0 at every step
+        layers = [_widened(layer, size, more, number > 0) for number, layer in enumerate(layers)]
+        state = [nn.functional.pad(part, (0, more)) for part in state]
+        fed = None if fed is None else _rows(nn.functional.pad(fed, (0, more)), size, more)
+    tensors = [*(part for layer in layers for part in layer), *state]
+    if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in (x, fed, *tensors)):
+        found = _Recurrence.apply(kind, len(layers), steps, x, fed, *tensors)
+    else:
+        with torch.no_grad():
+            found = _forward(kind, len(layers), steps, x, fed, tensors, kept=False)[0]
+    return tuple(part[..., :size] for part in found) if more else found
+
+
+def _widened(layer: Layer, size: int, more: int, within: bool) -> Layer:
+    weight, recurrent, bias = layer
+    weight = nn.functional.pad(weight, (0, more)) if within else weight
+    recurrent = nn.functional.pad(recurrent, (0, more))
+    return Layer(_rows(weight, size, more), _rows(recurrent, size, more), _rows(bias, size, more))
+
+
+def _rows(part: Tensor, size: int, more: int) -> Tensor:
+    """Put `more` rows of zeros behind every `size` rows."""
+    gates = part.unflatten(0, (-1, size))
+    return nn.functional.pad(gates, (0, 0) * (part.ndim - 1) + (0, more)).flatten(0, 1)
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, kind: _Kind, layers: int, steps: int, x: Tensor, fed: Tensor | None, *tensors: Tensor) -> Any:
+        results, (hidden, *kept) = _forward(kind, layers, steps, x, fed, tensors, kept=True)
+        ctx.save_for_backward(x, fed, *tensors, hidden)
+        ctx.kind, ctx.layers, ctx.steps, ctx.kept = kind, layers, steps, kept
+        ctx.set_materialize_grads(False)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        kind, layers, steps = ctx.kind, ctx.layers, ctx.steps
+        x, fed, *tensors, hidden = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, None, None, *differentiable(kind.step, layers, steps, (x, fed, *tensors), gradients)
+        kept = ctx.kept
+        if kept is None:  # they became gradients when these were first asked for
+            _, (_, *kept) = _forward(kind, layers, steps, x, fed, tensors, kept=True)
+        ctx.kept = None
+        found = _backward(kind, layers, steps, x, fed, tensors, hidden, kept, gradients, ctx.needs_input_grad[3:])
+        for part in kept:
+            _leave(part)
+        return None, None, None, *found
+
+
+def _forward(
+    kind: _Kind, layers: int, steps: int, x: Tensor, fed: Tensor | None, tensors: Sequence[Tensor], *, kept: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return what the top layer gives, and what `_backward` needs."""
+    initial = tensors[3 * layers :]
+    batch, size = initial[0].shape[1:]
+    panels = 4 * size // _LANES
+    given, entering = _given(x, tensors[0], tensors[2], steps)
+    gates = _room(layers, steps, panels, batch, _LANES) if kept else x.new_empty(layers, 1, panels, batch, _LANES)
+    hidden = x.new_empty(layers, steps + 1, batch, size)
+    hidden[:, 0] = initial[0]
+    cells = None
+    if kind.states == 2:
+        cells = _room(layers, steps + 1, batch, size) if kept else x.new_empty(layers, 1, batch, size)
+        cells[:, 0] = initial[1]
+    held = [entering, None if fed is None else _panels(fed)]
+    numbers = [steps, size, entering.shape[2], int(kept), layers, *map(_address, held)]
+    for layer in range(layers):
+        weight, recurrent, bias = tensors[3 * layer : 3 * layer + 3]
+        given = given if layer == 0 else bias.contiguous()[None]
+        held += [given, _panels(weight), _panels(recurrent)]
+        own = [_address(held[-3]), 4 * size if given.shape[0] > 1 else 0, _address(held[-2]), _address(held[-1])]
+        last = recurrent.shape[0] == 4 * size if cells is None else _address(cells[layer])
+        numbers += [*own, _address(gates[layer]), _address(hidden[layer]), int(last)]
+    _over_rows(kind.tasks()[0], batch, numbers, layers * 4 * size * size * steps)
+    # Copies, since memory of cells is used again, and what a caller writes over must not reach the hidden states.
+    ends = (hidden[-1, -1],) if cells is None else (hidden[-1, -1], cells[-1, -1])
+    return (hidden[-1, 1:], *(end.clone() for end in ends)), (hidden, gates) if cells is None else (
+        hidden,
+        gates,
+        cells,
     )
 
 
-def _call(function: Any, *arguments: Any) -> Any:
-    if torch.is_grad_enabled() and any(part.requires_grad for part in arguments[:-1]):
-        return function.apply(*arguments)
-    with torch.no_grad():
-        return function.run(*arguments, kept=False)[0]
+def _backward(
+    kind: _Kind, layers: int, steps: int, x: Tensor, fed: Tensor | None, tensors: Sequence[Tensor],
+    hidden: Tensor, kept: Sequence[Tensor], gradients: Sequence[Tensor | None], wanted: Sequence[bool],
+) -> list[Tensor | None]:  # fmt: skip
+    """Return the gradients of x, fed and all tensors; the gates become those of what enters them."""
+    gates, size = kept[0], hidden.shape[3]
+    weights = [Layer(*tensors[3 * layer : 3 * layer + 3]) for layer in range(layers)]
+    total, ends = _through_time(kind, weights, fed, hidden, kept, gradients)
+    once = x.shape[0] != steps
+    sources: list[_Source | None] = [None if fed is None else (hidden[-1], gates[0], 0, fed.shape[0])]
+    for number, layer in enumerate(weights):
+        entering, before = (hidden[number - 1, 1:], gates[number]) if number else (x, total[:1] if once else gates[0])
+        sources.append((entering, before, 0, layer.weight.shape[0]))
+        sources.append((hidden[number], gates[number], 4 * size - layer.recurrent.shape[0], 4 * size))
+    asked = [wanted[1], *(wanted[2 + 3 * number + part] for number in range(layers) for part in (0, 1))]
+    dfed, *found = _crossed([source if wants else None for source, wants in zip(sources, asked, strict=True)])
+    dx = None
+    if wanted[0]:
+        d = (total[:1] if once else gates[0]).transpose(1, 2).reshape(-1, 4 * size)[:, : tensors[0].shape[0]]
+        dx = (d @ tensors[0]).view_as(x)
+    biases = total.sum(2).flatten(1).unbind()
+    return [dx, dfed, *chain.from_iterable(zip(found[::2], found[1::2], biases, strict=True)), *ends]
 
 
-class _LSTM(torch.autograd.Function):
-    @staticmethod
-    def run(
-        x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, c: Tensor, steps: int, *, kept: bool
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        from seqae.nn import kernels
+def _through_time(
+    kind: _Kind, weights: Sequence[Layer], fed: Tensor | None,
+    hidden: Tensor, kept: Sequence[Tensor], gradients: Sequence[Tensor | None],
+) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
+    """Turn the gates into their gradients; return the sums of these over the steps, and the initial states' gradients.
 
-        batch, size = h.shape
-        given, x = _given(x, weight, bias, steps)
-        gates = h.new_empty(steps if kept else 1, batch, 4 * size)
-        hidden = h.new_empty(steps + 1, batch, size)
-        cells = h.new_empty(steps + 1 if kept else 1, batch, size)
-        hidden[0], cells[0] = h, c
-        _spread(
-            kernels.lstm_forward, range(0, batch, 4), 16 * size * size * steps, (batch, steps, size, x.shape[-1], kept),
-            (given, 4 * size if len(given) > 1 else 0, x, _panels(weight), _panels(recurrent), gates, hidden, cells),
-        )  # fmt: skip
-        last = (hidden[-1].clone(), cells[-1].clone()) if kept else (hidden[-1], cells[-1])
-        return (hidden[1:], *last), (hidden, gates, cells)
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        results, kept = _LSTM.run(*inputs, kept=True)
-        ctx.save_for_backward(*inputs[:-1], *kept)
-        ctx.set_materialize_grads(False)
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        from seqae.nn import kernels
-
-        *inputs, hidden, gates, cells = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_twice(_lstm_plain, inputs, len(hidden) - 1, gradients), None
-        x, weight, recurrent = inputs[:3]
-        above, dh, dc = _gradients(gradients, hidden)
-        before, total = torch.empty_like(gates), torch.zeros_like(gates[0])
-        batch, size = dh.shape
-        _spread(
-            kernels.lstm_backward, range(0, batch, 4), 16 * size * size * len(gates), (batch, len(gates), size),
-            (above, batch * size if len(above) > 1 else 0, gates, cells, _panels(recurrent.T), dh.new_zeros(size),
-             before, total, dh, dc),
-        )  # fmt: skip
-        drecurrent = _crossed(before, hidden[:-1], 0, 4 * size) if ctx.needs_input_grad[2] else None
-        return *_entered(ctx, before, total, x, weight), drecurrent, total.sum(0), dh, dc, None
-
-
-class _GRU(torch.autograd.Function):
-    @staticmethod
-    def run(
-        x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, steps: int, *, kept: bool
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        from seqae.nn import kernels
-
-        batch, size = h.shape
-        given, x = _given(x, weight, bias, steps)
-        gates = h.new_empty(steps if kept else 1, batch, 4 * size)
-        hidden = h.new_empty(steps + 1, batch, size)
-        hidden[0] = h
-        sizes = (batch, steps, size, x.shape[-1], kept, len(recurrent) == 4 * size)
-        _spread(
-            kernels.gru_forward, range(0, batch, 4), 16 * size * size * steps, sizes,
-            (given, 4 * size if len(given) > 1 else 0, x, _panels(weight), _panels(recurrent), gates, hidden),
-        )  # fmt: skip
-        return (hidden[1:], hidden[-1].clone() if kept else hidden[-1]), (hidden, gates)
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        results, kept = _GRU.run(*inputs, kept=True)
-        ctx.save_for_backward(*inputs[:-1], *kept)
-        ctx.set_materialize_grads(False)
-        return results
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        from seqae.nn import kernels
-
-        *inputs, hidden, gates = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_twice(_gru_plain, inputs, len(hidden) - 1, gradients), None
-        x, weight, recurrent = inputs[:3]
-        above, dh = _gradients(gradients, hidden)
-        before, total = torch.empty_like(gates), torch.zeros_like(gates[0])
-        batch, size = dh.shape
-        free = len(recurrent) == 4 * size
-        _spread(
-            kernels.gru_backward, range(0, batch, 4), 16 * size * size * len(gates), (batch, len(gates), size, free),
-            (above, batch * size if len(above) > 1 else 0, gates, hidden, _panels(recurrent.T), before, total, dh),
-        )  # fmt: skip
-        drecurrent = _crossed(before, hidden[:-1], 0 if free else size, 4 * size) if ctx.needs_input_grad[2] else None
-        return *_entered(ctx, before, total, x, weight), drecurrent, total.sum(0), dh, None
+    Sums: (L, 4H / 16, B, 16); states: (L, B, H) each.
+    """
+    gates, cells = kept[0], kept[1] if kind.states == 2 else hidden
+    layers, steps, panels, batch, _ = gates.shape
+    size = hidden.shape[3]
+    nothing = hidden.new_zeros(batch, size)
+    above = nothing[None] if gradients[0] is None else gradients[0].contiguous()
+    ends = [hidden.new_zeros(layers, batch, size) for _ in range(kind.states)]
+    for end, last in zip(ends, gradients[1:], strict=True):
+        if last is not None:
+            end[-1] = last
+    total = gates.new_zeros(layers, panels, batch, _LANES)
+    held = [above, nothing, None if fed is None else _panels(fed.T)]
+    step = batch * size if above.shape[0] > 1 else 0
+    numbers = [steps, size, step, _address(above), layers, *map(_address, held[1:])]
+    for number, layer in enumerate(weights):
+        held += [_panels(layer.recurrent.T), _panels(layer.weight.T) if number else None]
+        last_one = _address(ends[1][number]) if kind.states == 2 else int(layer.recurrent.shape[0] == 4 * size)
+        own = [gates[number], cells[number], total[number], ends[0][number]]
+        numbers += [*map(_address, own), last_one, *map(_address, held[-2:])]
+    _over_rows(kind.tasks()[1], batch, numbers, layers * 4 * size * size * steps)
+    return total, ends
 
 
 def _given(x: Tensor, weight: Tensor, bias: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Return what every step is given, (1 or B, 4H), and the input that is left to the steps, (T, B, I)."""
-    if len(x) == steps or not x.shape[-1]:
+    if x.shape[0] == steps or not x.shape[-1]:
         return bias.contiguous()[None], x.contiguous()
     given = bias.repeat(x.shape[1], 1)
-    given[:, : len(weight)] += x[0] @ weight.T
+    given[:, : weight.shape[0]] += x[0] @ weight.T
     return given, x.new_empty(0, x.shape[1], 0)
 
 
-def _entered(ctx: Any, before: Tensor, total: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of x and its weight, from (T, B, 4H) at each step and their sum (B, 4H) over the steps."""
-    d = before if len(x) == len(before) else total[None]
-    dx = (d.flatten(0, 1)[:, : len(weight)] @ weight).view_as(x) if ctx.needs_input_grad[0] else None
-    return dx, _crossed(d, x, 0, len(weight)) if ctx.needs_input_grad[1] else None
+def _crossed(sources: Sequence[_Source | None]) -> list[Tensor | None]:
+    """Return before's columns low … high − 1, transposed, times what entered over all steps, (high − low, I), of each.
 
-
-def _crossed(d: Tensor, entering: Tensor, first: int, last: int) -> Tensor:
-    """Return dᵀ · entering over all steps, (last − first, I), of the columns first … last − 1 of d (T, B, 4H)."""
+    All have the same B and H; several that are wanted together are one task.
+    """
     from seqae.nn import kernels
 
-    columns, width = d.shape[2], entering.shape[2]
-    found, depth = d.new_zeros(width, columns), d.shape[0] * d.shape[1]
-    _spread(
-        kernels.outer, range(first, last, _LANES), depth * width * _LANES, (depth, columns, width),
-        (entering.contiguous(), d, found, d.new_empty(columns // _LANES, kernels.DEPTH, _LANES)),
-    )  # fmt: skip
-    return found[:, first:last].T
+    numbers: list[int] = []
+    held: list[Tensor] = []
+    found: list[Tensor | None] = []
+    parts = work = 0
+    for source in sources:
+        if source is None:
+            found.append(None)
+            continue
+        entering, before, low, high = source
+        steps, panels, batch, _ = before.shape
+        entering = entering.contiguous()
+        width = entering.shape[2]
+        sums = before.new_zeros(panels, width, _LANES)
+        if not parts:
+            numbers = [batch, panels]
+        numbers += [low // _LANES, high // _LANES, steps, width, *map(_address, (entering, before, sums))]
+        held.append(entering)
+        parts, work = parts + (high - low) // _LANES, work + steps * batch * width * (high - low)
+        found.append(sums[low // _LANES : high // _LANES].mT)
+    if parts:
+        threads.run(kernels.gradients(), [0, parts, *numbers], _several(work))
+    return [None if one is None else one.flatten(0, 1) for one in found]
 
 
-def _gradients(gradients: Sequence[Tensor | None], hidden: Tensor) -> tuple[Tensor, ...]:
-    """Return the gradient of all hidden states, or zeros (1, B, H), and the last states', to be written over."""
-    above, *last = gradients
-    nothing = torch.zeros_like(hidden[:1])
-    return (
-        nothing if above is None else above.contiguous(),
-        *(nothing[0].clone() if part is None else part.clone(memory_format=torch.contiguous_format) for part in last),
-    )
+def _room(*shape: int) -> Tensor:
+    """Return uninitialised memory: what was left, if there is one of this size, for fresh pages are slow."""
+    size = math.prod(shape)
+    with _LOCK:
+        fitting = [number for number, spare in enumerate(_SPARE) if spare.numel() == size]
+        if fitting:
+            return _SPARE.pop(fitting[-1]).view(shape)
+    return torch.empty(shape, dtype=torch.float32)
+
+
+def _leave(part: Tensor) -> None:
+    """Keep memory that nobody will read again for `_room`, and forget the oldest beyond the last few."""
+    with _LOCK:
+        _SPARE.append(part.view(-1))
+        del _SPARE[:-_SPARES]
 
 
 def _panels(weight: Tensor) -> Tensor:
     """Return the transpose of weight (N, K) in panels (N / 16, K, 16)."""
-    return weight.reshape(len(weight) // _LANES, _LANES, weight.shape[1]).transpose(1, 2).contiguous()
+    return weight.reshape(weight.shape[0] // _LANES, _LANES, weight.shape[1]).transpose(1, 2).contiguous()
 
 
-def _spread(
-    kernel: Callable[..., None], parts: range, work: int, sizes: Sequence[int], arrays: Sequence[Tensor | int]
-) -> None:
-    """Call the kernel for all parts, each `work` multiplications, in as many threads as PyTorch would take at most."""
-    threads = max(1, min(torch.get_num_threads(), len(parts), len(parts) * work // _SHARE))
-    flat = [part.detach().numpy() if isinstance(part, Tensor) else part for part in arrays]
-    cuts = [parts.start + len(parts) * k // threads * parts.step for k in range(threads)] + [parts.stop]
-    others = [_pool(os.getpid(), threads).submit(kernel, low, high, *sizes, *flat) for low, high in pairwise(cuts[1:])]
-    kernel(cuts[0], cuts[1], *sizes, *flat)
-    for other in others:
-        other.result()
+def _address(part: Tensor | None) -> int:
+    return 0 if part is None else part.data_ptr()
 
 
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return this process's own workers: a forked one has none of its parent's."""
-    return ThreadPoolExecutor(threads - 1, thread_name_prefix="seqae-recurrence")
+def _over_rows(task: Callable[[], Any], batch: int, numbers: Sequence[int], work: int) -> None:
+    """Run a task over the batch's rows, each `work` multiplications."""
+    several = _several(batch * work)
+    parts = several * -(-batch // (_ROWS * several))
+    share = 4 * -(-batch // (4 * parts))
+    parts = -(-batch // share)
+    threads.run(task(), [0, parts, share, batch, *numbers], several if parts > 1 else 1)
 
 
-# What is differentiated twice goes through the library's operators, step by step.
+def _several(work: int) -> int:
+    return torch.get_num_threads() if work >= 2 * _SHARE else 1
 
 
-def _twice(
-    plain: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], steps: int, gradients: Sequence[Tensor | None]
-) -> tuple[Tensor | None, ...]:
-    with torch.enable_grad():
-        inputs = [part.view_as(part) for part in inputs]  # so that none is reached through another
-        outputs = plain(*inputs, steps)
-        pairs = [(output, d) for output, d in zip(outputs, gradients, strict=True) if d is not None]
-        wanted = [part for part in inputs if part.requires_grad]
-        results = iter(
-            torch.autograd.grad(
-                [output for output, _ in pairs], wanted, [d for _, d in pairs], create_graph=True, allow_unused=True
-            )
-        )
-    return tuple(next(results) if part.requires_grad else None for part in inputs)
+def _lstm_tasks() -> tuple[Any, Any]:
+    from seqae.nn import kernels
+
+    return kernels.lstm_forward, kernels.lstm_backward
 
 
-def _lstm_plain(
-    x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, c: Tensor, steps: int
-) -> tuple[Tensor, ...]:
-    outputs = []
-    for entering in (x @ weight.T + bias).expand(steps, -1, -1):
-        i, f, g, o = (entering + h @ recurrent.T).chunk(4, dim=-1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        h = torch.sigmoid(o) * torch.tanh(c)
-        outputs.append(h)
-    return torch.stack(outputs), h, c
+def _gru_tasks() -> tuple[Any, Any]:
+    from seqae.nn import kernels
+
+    return kernels.gru_forward, kernels.gru_backward
 
 
-def _gru_plain(x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor, h: Tensor, steps: int) -> tuple[Tensor, ...]:
-    size = h.shape[-1]
-    recurrent = nn.functional.pad(recurrent, (0, 0, 4 * size - len(recurrent), 0))
-    outputs = []
-    for entering in (nn.functional.pad(x @ weight.T, (0, size)) + bias).expand(steps, -1, -1):
-        n, r, z, q = (entering + h @ recurrent.T).chunk(4, dim=-1)
-        # Only n takes the part that r lets through.
-        n, z = torch.tanh(n + torch.sigmoid(r) * q), torch.sigmoid(z)
-        h = n + z * (h - n)
-        outputs.append(h)
-    return torch.stack(outputs), h
+class _Kind(NamedTuple):
+    """A cell: how many states it has, its tasks, forward and backward, and one step of one layer, see twice.py."""
+
+    states: int
+    tasks: Callable[[], tuple[Any, Any]]
+    step: Callable[..., list[Tensor]]
+
+
+_Source = tuple[Tensor, Tensor, int, int]  # what entered (T, B, I), before (T, 4H / 16, B, 16), the columns wanted
+_KINDS = {"lstm": _Kind(2, _lstm_tasks, lstm_step), "gru": _Kind(1, _gru_tasks, gru_step)}

@@ -1,13 +1,13 @@
-"""Sixteen float32 side by side as one value in numba's functions: loaded, computed with and stored together.
+"""What the compiled recurrences are written with: sixteen float32 side by side, addresses, and turns between threads.
 
-LLVM makes of it what the processor has (one register of AVX-512, two of AVX2, four of NEON), so that what is written
-in lanes is vectorised by construction, whatever the compiler can prove about a loop. `at` counts the numbers of an
-array's memory, however many axes it has; nothing is checked.
+LLVM makes of sixteen lanes what the processor has (one register of AVX-512, two of AVX2, four of NEON), so that what is
+written in lanes is vectorised by construction, whatever the compiler can prove about a loop. Memory is an address and a
+count of numbers from it; nothing is checked.
 """
 
 from __future__ import annotations
 
-__all__ = ["LANES", "Lanes", "fill", "limit", "load", "mul_add", "store", "unit"]
+__all__ = ["ADDRESS", "LANES", "Lanes", "claim", "fill", "floats", "limit", "load", "mul_add", "store", "unit"]
 
 import operator
 from typing import Any
@@ -18,6 +18,8 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, lower_builtin, register_model, type_callable
 
 LANES = 16
+ADDRESS = types.CPointer(types.int64)
+"""The type of a task's one argument: an address of whole numbers."""
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _POSITION = ir.IntType(32)
 
@@ -58,13 +60,29 @@ def _intrinsic(function: Any) -> Any:  # numba's own type has the typing context
     return intrinsic(function)
 
 
-def _address(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [at])
-
-
 def _spread(builder: Any, value: Any) -> Any:
     first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(_POSITION, 0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_POSITION, LANES), [0] * LANES))
+
+
+@_intrinsic
+def floats(typing: Any, numbers: Any, at: Any) -> Any:
+    """Return the float32 whose address is numbers[at]."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(builder.load(builder.gep(*arguments[:1], [arguments[1]])), ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(numbers, types.intp), code
+
+
+@_intrinsic
+def claim(typing: Any, numbers: Any) -> Any:
+    """Return numbers[0] and make it one more, which no other thread can do at the same time."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", arguments[0], ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(numbers), code
 
 
 @_intrinsic
@@ -78,36 +96,35 @@ def unit(typing: Any, value: Any) -> Any:
 
 
 @_intrinsic
-def fill(typing: Any, array: Any, at: Any) -> Any:
-    """Return array[at] in every lane."""
+def fill(typing: Any, first: Any, at: Any) -> Any:
+    """Return first[at] in every lane."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _spread(builder, builder.load(_address(context, builder, signature.args[0], *arguments)))
+        return _spread(builder, builder.load(builder.gep(arguments[0], [arguments[1]])))
 
-    return _LANES(array, types.intp), code
+    return _LANES(first, types.intp), code
 
 
 @_intrinsic
-def load(typing: Any, array: Any, at: Any) -> Any:
-    """Return array[at : at + 16]."""
+def load(typing: Any, first: Any, at: Any) -> Any:
+    """Return first[at : at + 16]."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = _address(context, builder, signature.args[0], *arguments)
-        return builder.load(builder.bitcast(address, _VECTOR.as_pointer()), align=4)
+        return builder.load(builder.bitcast(builder.gep(arguments[0], [arguments[1]]), _VECTOR.as_pointer()), align=4)
 
-    return _LANES(array, types.intp), code
+    return _LANES(first, types.intp), code
 
 
 @_intrinsic
-def store(typing: Any, array: Any, at: Any, value: Any) -> Any:
-    """Write array[at : at + 16]."""
+def store(typing: Any, first: Any, at: Any, value: Any) -> Any:
+    """Write first[at : at + 16]."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        address = _address(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], builder.bitcast(address, _VECTOR.as_pointer()), align=4)
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), _VECTOR.as_pointer())
+        builder.store(arguments[2], address, align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, _LANES), code
+    return types.void(first, types.intp, _LANES), code
 
 
 @_intrinsic

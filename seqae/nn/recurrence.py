@@ -10,8 +10,8 @@ A GRU's r and z gates merge likewise; its candidate does not, because r multipli
 
     n = tanh(V_n u + W_on (F h + f) + b_in + r ⊙ (W_hn h + b_hn))
 
-Deeper decoders, and those that are partly fed the truth (teacher forcing), go step by step. Float32 on the CPU goes
-through the kernels of compiled.py, what does not fit them through the library's, or operator by operator.
+Float32 on the CPU goes through the kernels of compiled.py, one layer or several. What does not fit them goes through
+the library's, and closed loops of several layers step by step, as do those that are fed the truth (teacher forcing).
 Everything is time-first: u: (T, B, I), hidden states: (T, B, H).
 """
 
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from seqae.nn import compiled
+from seqae.nn.compiled import Layer
 
 State = tuple[Tensor, ...]  # one (L, B, H) tensor for a GRU; hidden and cell for an LSTM
 
@@ -53,7 +54,9 @@ class Cell:
     library: Callable[..., nn.RNNBase]  # (inputs, hidden, num_layers=, bidirectional=)
     states: int
     step: Callable[..., State]  # (input, state, weights) -> state, one layer, one step
-    compiled: Callable[..., tuple[Tensor, ...]]  # (inputs, state, steps, weights) -> hidden states, last state
+    compiled: Callable[..., tuple[Tensor, ...]]  # (x, layers, state, steps, fed): hidden states, last state
+    layer: Callable[..., Layer]  # a layer's four weights as `compiled` wants them
+    fed: Callable[[Tensor], Tensor]  # likewise the weights of what is fed back
     collapsed: Callable[[nn.RNNBase, Tensor, State, Feedback], Tensor]  # the whole closed loop of one layer
 
 
@@ -62,13 +65,20 @@ def run(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
 
     `rnn` holds the weights; with feedback its input is [u; o], without it is u.
     """
+    weights = rnn.all_weights
     if feedback is None:
-        weights = rnn.all_weights
         if compiled.fits(inputs, *state, *chain(*weights)):
-            return _layers(cell, weights, inputs, state)[0][0]
+            return cell.compiled(_once(inputs), [cell.layer(*each) for each in weights], state, len(inputs))[0]
         return rnn(inputs, state[0] if cell.states == 1 else state)[0]
-    if rnn.num_layers == 1 and feedback.forced is None:
+    if feedback.forced is not None:
+        return _stepwise(cell, rnn, inputs, state, feedback)
+    if rnn.num_layers == 1:
         return cell.collapsed(rnn, inputs, state, feedback)
+    if compiled.fits(inputs, *state, *chain(*weights)):
+        weight, hidden_weight, recurrent, bias, hidden_bias = _collapse(rnn, feedback, inputs.shape[-1])
+        lowest = cell.layer(weight, hidden_weight, bias, hidden_bias)
+        layers = [lowest, *(cell.layer(*each) for each in weights[1:])]
+        return cell.compiled(_once(inputs), layers, state, len(inputs), cell.fed(recurrent))[0]
     return _stepwise(cell, rnn, inputs, state, feedback)
 
 
@@ -76,27 +86,24 @@ def last(cell: Cell, rnn: nn.RNNBase, inputs: Tensor) -> Tensor:
     """Return the top layer's last hidden state (B, H), or both directions' (B, 2H), started from zeros."""
     weights = rnn.all_weights
     if compiled.fits(inputs, *chain(*weights)):
-        zeros = inputs.new_zeros(len(weights), inputs.shape[1], rnn.hidden_size)
-        top = _layers(cell, weights, inputs, (zeros,) * cell.states, 2 if rnn.bidirectional else 1)
-        return torch.cat([state for _, state, *_ in top], dim=-1)
+        zeros = (inputs.new_zeros(len(weights), inputs.shape[1], rnn.hidden_size),) * cell.states
+        if rnn.bidirectional:
+            return _both_ways(cell, weights, inputs, zeros)
+        return cell.compiled(_once(inputs), [cell.layer(*each) for each in weights], zeros, len(inputs))[1]
     _, state = rnn(inputs)
     hidden = state[0] if isinstance(state, tuple) else state  # (layers · directions, B, H)
     return torch.cat(tuple(hidden[-2 if rnn.bidirectional else -1 :]), dim=-1)
 
 
-def _layers(
-    cell: Cell, weights: Sequence[Sequence[Tensor]], inputs: Tensor, state: State, directions: int = 1
-) -> list[tuple[Tensor, ...]]:
-    """Return each direction's hidden states (T, B, H), in its own order of steps, and last state of the top layer."""
-    below = _once(inputs)
-    for low in range(0, len(weights), directions):
-        found = [
-            cell.compiled(below.flip(0) if k > low else below, [part[k] for part in state], len(inputs), *weights[k])
-            for k in range(low, low + directions)
-        ]
-        if low + directions < len(weights):
-            below = found[0][0] if directions == 1 else torch.cat([found[0][0], found[1][0].flip(0)], dim=-1)
-    return found
+def _both_ways(cell: Cell, weights: Sequence[Sequence[Tensor]], inputs: Tensor, state: State) -> Tensor:
+    """Return the last hidden states (B, 2H) of the top layer, forwards and backwards; weights: as the library's."""
+    for low in range(0, len(weights), 2):
+        (there, end, *_), (back, start, *_) = (
+            cell.compiled(way, [cell.layer(*weights[k])], [part[k : k + 1] for part in state], len(inputs))
+            for k, way in ((low, inputs), (low + 1, inputs.flip(0)))
+        )
+        inputs = torch.cat([there, back.flip(0)], dim=-1)
+    return torch.cat([end, start], dim=-1)
 
 
 def _once(inputs: Tensor) -> Tensor:
@@ -134,8 +141,7 @@ def _lstm_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
     weight, hidden_weight, recurrent, bias, hidden_bias = _collapse(rnn, feedback, inputs.shape[-1])
     merged = hidden_weight + recurrent
     if compiled.fits(inputs, *state, weight, merged, bias):
-        parts = [part[0] for part in state]
-        return _lstm_compiled(_once(inputs), parts, len(inputs), weight, merged, bias, hidden_bias)[0]
+        return compiled.lstm(_once(inputs), [_lstm_layer(weight, merged, bias, hidden_bias)], state, len(inputs))[0]
     if inputs.shape[-1] == 0:  # the fused kernel wants at least one input
         inputs = inputs.new_zeros(*inputs.shape[:-1], 1)
         weight = weight.new_zeros(weight.shape[0], 1)
@@ -151,10 +157,9 @@ def _gru_collapsed(rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feed
     h, size, two = state[0][0], rnn.hidden_size, 2 * rnn.hidden_size
     # One product a step gives, side by side: the candidate's ungated part, r and z whole, and its gated part.
     merged = torch.cat([recurrent[two:], hidden_weight[:two] + recurrent[:two], hidden_weight[two:]])
-    driving = torch.cat([weight[two:], weight[:two]])
-    given = torch.cat([bias[two:], bias[:two] + hidden_bias[:two], hidden_bias[two:]])
+    driving, _, given = _gru_layer(weight, hidden_weight, bias, hidden_bias)
     if compiled.fits(inputs, h, driving, merged, given):
-        return compiled.gru(_once(inputs), driving, merged, given, [h], len(inputs))[0]
+        return compiled.gru(_once(inputs), [Layer(driving, merged, given)], state, len(inputs))[0]
     driven = (inputs @ driving.T + given[:-size]).unbind(0)  # T × (B, 3H)
     candidate_bias, transposed, outputs = given[-size:], merged.T, []
     for entering in driven:
@@ -175,23 +180,23 @@ def _gru_step(below: Tensor, state: State, weights: Sequence[Tensor]) -> State:
     return (torch.gru_cell(below, state[0], *weights),)
 
 
-def _lstm_compiled(
-    inputs: Tensor, state: Sequence[Tensor], steps: int,
-    weight: Tensor, hidden_weight: Tensor, bias: Tensor, hidden_bias: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    return compiled.lstm(inputs, weight, hidden_weight, bias + hidden_bias, state, steps)
+def _lstm_layer(weight: Tensor, hidden_weight: Tensor, bias: Tensor, hidden_bias: Tensor) -> Layer:
+    return Layer(weight, hidden_weight, bias + hidden_bias)
 
 
-def _gru_compiled(
-    inputs: Tensor, state: Sequence[Tensor], steps: int,
-    weight: Tensor, hidden_weight: Tensor, bias: Tensor, hidden_bias: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    two = 2 * state[0].shape[-1]  # the library has r, z, n; the kernel n, r, z, q
-    weight, both = torch.cat([weight[two:], weight[:two]]), bias[:two] + hidden_bias[:two]
-    return compiled.gru(inputs, weight, hidden_weight, torch.cat([bias[two:], both, hidden_bias[two:]]), state, steps)
+def _gru_layer(weight: Tensor, hidden_weight: Tensor, bias: Tensor, hidden_bias: Tensor) -> Layer:
+    two = 2 * hidden_weight.shape[1]
+    biases = torch.cat([bias[two:], bias[:two] + hidden_bias[:two], hidden_bias[two:]])
+    return Layer(_candidate_first(weight), hidden_weight, biases)
+
+
+def _candidate_first(part: Tensor) -> Tensor:
+    """Return rows n, r, z of the library's r, z, n."""
+    size = len(part) // 3
+    return torch.cat([part[2 * size :], part[: 2 * size]])
 
 
 CELLS: dict[str, Cell] = {
-    "gru": Cell(nn.GRU, 1, _gru_step, _gru_compiled, _gru_collapsed),
-    "lstm": Cell(nn.LSTM, 2, _lstm_step, _lstm_compiled, _lstm_collapsed),
+    "gru": Cell(nn.GRU, 1, _gru_step, compiled.gru, _gru_layer, _candidate_first, _gru_collapsed),
+    "lstm": Cell(nn.LSTM, 2, _lstm_step, compiled.lstm, _lstm_layer, lambda part: part, _lstm_collapsed),
 }
