@@ -172,14 +172,17 @@ def test_steps_that_overlap_do_not_share_memory(name):
         assert all(torch.equal(a, b) for a, b in zip(mine, true, strict=True))
 
 
-@pytest.mark.parametrize(("name", "layers", "bidirectional"), list(itertools.product(CELLS, (1, 3), (False, True))))
-def test_encoders_are_the_naive_ones(name, layers, bidirectional, taken):
+@pytest.mark.parametrize(
+    ("name", "layers", "bidirectional", "lengths"),
+    list(itertools.product(CELLS, (1, 3), (False, True), (None, torch.tensor([7, 1, 4, 6])))),
+)
+def test_encoders_are_the_naive_ones(name, layers, bidirectional, lengths, taken):
     torch.manual_seed(0)
     encoder = RecurrentEncoder(
         channels=2, condition=0, hidden=12, cell=name, layers=layers, bidirectional=bidirectional
     )
     x, observed = torch.randn(4, 7, 2, requires_grad=True), torch.rand(4, 7, 2) < 0.8
-    fast, slow = encoder(x, observed, None, None), naive.encode(encoder, x, observed)
+    fast, slow = encoder(x, observed, None, lengths), naive.encode(encoder, x, observed, None, lengths)
     assert len(taken) == (2 * layers if bidirectional else 1)
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-6)
     leaves, weigh = [x, *encoder.parameters()], torch.randn_like(fast)

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqae.errors import choose
 from seqae.nn.recurrence import CELLS, last
@@ -36,15 +35,10 @@ class RecurrentEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.features = hidden * (2 if bidirectional else 1)
-        self.directions = 2 if bidirectional else 1
         self.cell = choose(CELLS, cell, "cell")
         self.rnn = self.cell.library(2 * channels + condition, hidden, num_layers=layers, bidirectional=bidirectional)
 
     def forward(self, x: Tensor, observed: Tensor, condition: Tensor | None, lengths: Tensor | None) -> Tensor:
         parts = [x, observed.to(x.dtype)] + ([] if condition is None else [condition])
         inputs = torch.cat(parts, dim=-1).transpose(0, 1)  # (T, B, 2C + K)
-        if lengths is None:
-            return last(self.cell, self.rnn, inputs)
-        _, state = self.rnn(pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False))
-        hidden = state[0] if isinstance(state, tuple) else state  # (layers · directions, B, H)
-        return torch.cat(tuple(hidden[-self.directions :]), dim=-1)
+        return last(self.cell, self.rnn, inputs, lengths)

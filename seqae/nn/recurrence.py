@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqae.nn import compiled
 from seqae.nn.compiled import Layer
@@ -82,28 +83,54 @@ def run(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Fee
     return _stepwise(cell, rnn, inputs, state, feedback)
 
 
-def last(cell: Cell, rnn: nn.RNNBase, inputs: Tensor) -> Tensor:
-    """Return the top layer's last hidden state (B, H), or both directions' (B, 2H), started from zeros."""
+def last(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return the top layer's last hidden state (B, H), or both directions' (B, 2H), started from zeros.
+
+    lengths: (B,) steps of each row that are its own, on any device; what lies beyond has no say. None = all T.
+    """
     weights = rnn.all_weights
+    lengths = None if lengths is None else lengths.to(inputs.device)
     if compiled.fits(inputs, *chain(*weights)):
         zeros = (inputs.new_zeros(len(weights), inputs.shape[1], rnn.hidden_size),) * cell.states
         if rnn.bidirectional:
-            return _both_ways(cell, weights, inputs, zeros)
-        return cell.compiled(_once(inputs), [cell.layer(*each) for each in weights], zeros, len(inputs))[1]
-    _, state = rnn(inputs)
+            return _both_ways(cell, weights, inputs, zeros, lengths)
+        layers = [cell.layer(*each) for each in weights]
+        return _end(lengths, *cell.compiled(_once(inputs), layers, zeros, len(inputs))[:2])
+    if rnn.bidirectional and lengths is not None:
+        _, state = rnn(pack_padded_sequence(inputs, lengths.cpu(), enforce_sorted=False))
+    else:
+        outputs, state = rnn(inputs)
     hidden = state[0] if isinstance(state, tuple) else state  # (layers · directions, B, H)
-    return torch.cat(tuple(hidden[-2 if rnn.bidirectional else -1 :]), dim=-1)
+    return torch.cat([hidden[-2], hidden[-1]], dim=-1) if rnn.bidirectional else _end(lengths, outputs, hidden[-1])
 
 
-def _both_ways(cell: Cell, weights: Sequence[Sequence[Tensor]], inputs: Tensor, state: State) -> Tensor:
+def _both_ways(
+    cell: Cell, weights: Sequence[Sequence[Tensor]], inputs: Tensor, state: State, lengths: Tensor | None
+) -> Tensor:
     """Return the last hidden states (B, 2H) of the top layer, forwards and backwards; weights: as the library's."""
     for low in range(0, len(weights), 2):
-        (there, end, *_), (back, start, *_) = (
-            cell.compiled(way, [cell.layer(*weights[k])], [part[k : k + 1] for part in state], len(inputs))
-            for k, way in ((low, inputs), (low + 1, inputs.flip(0)))
+        there, back = (
+            cell.compiled(way, [cell.layer(*weights[k])], [part[k : k + 1] for part in state], len(inputs))[:2]
+            for k, way in ((low, inputs), (low + 1, _turned(inputs, lengths)))
         )
-        inputs = torch.cat([there, back.flip(0)], dim=-1)
-    return torch.cat([end, start], dim=-1)
+        inputs = torch.cat([there[0], _turned(back[0], lengths)], dim=-1)
+    return torch.cat([_end(lengths, *there), _end(lengths, *back)], dim=-1)
+
+
+def _end(lengths: Tensor | None, hidden: Tensor, final: Tensor) -> Tensor:
+    """Return each row's hidden state (B, H) at its own last step, of all (T, B, H) and the last ones."""
+    if lengths is None:
+        return final
+    return hidden.gather(0, (lengths - 1)[None, :, None].expand(1, -1, hidden.shape[2]))[0]
+
+
+def _turned(part: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return (T, B, I) with each row's own steps turned round and what lies beyond left in place."""
+    if lengths is None:
+        return part.flip(0)
+    step = torch.arange(len(part), device=part.device)[:, None]
+    order = torch.where(step < lengths, lengths - 1 - step, step)
+    return part.gather(0, order[..., None].expand_as(part))
 
 
 def _once(inputs: Tensor) -> Tensor:
