@@ -176,7 +176,7 @@ def encode(encoder, x, observed, condition=None, lengths=None):
         below = torch.cat(parts, dim=-1)
         for layer in range(encoder.rnn.num_layers):
             above, last = [], []
-            for direction in range((1 + encoder.rnn.bidirectional)):
+            for direction in range(1 + encoder.rnn.bidirectional):
                 weights = encoder.rnn.all_weights[layer * (1 + encoder.rnn.bidirectional) + direction]
                 steps = range(length) if direction == 0 else reversed(range(length))
                 h = c = torch.zeros(encoder.rnn.hidden_size, dtype=x.dtype)

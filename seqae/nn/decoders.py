@@ -112,13 +112,13 @@ class RecurrentDecoder(Decoder):
         start = torch.tanh(self.start(first)).view(len(z), self.cell.states, self.layers, self.hidden)
         state = tuple(part.contiguous() for part in start.permute(1, 2, 0, 3))
         hidden = run(self.cell, self.rnn, self._inputs(z, steps, condition), state, self._fed_back(truth, forced))
-        hidden = hidden.transpose(0, 1)  # (B, T, H)
-        if order is not None:
-            hidden = hidden.gather(1, order.expand(len(z), -1)[..., None].expand_as(hidden))
-        extra = None
+        # The heads take (T, B, H) as it is: what they give is smaller to turn round.
+        location, extra = self.location(hidden).transpose(0, 1), None
         if self.extra is not None:
-            extra = self.extra(hidden).view(len(z), steps, self.channels, self.extras)
-        return self.location(hidden), extra
+            extra = self.extra(hidden).transpose(0, 1)
+        if order is not None:
+            location, extra = _reorder(location, order), _reorder(extra, order)
+        return location, None if extra is None else extra.unflatten(-1, (self.channels, self.extras))
 
     def _inputs(self, z: Tensor, steps: int, condition: Tensor | None) -> Tensor:
         parts = [z.expand(steps, *z.shape)] if self.wiring.latent else []
