@@ -16,6 +16,9 @@ from seqae.errors import DataError, ModelFileError, SeqaeWarning, choose
 if TYPE_CHECKING:
     from seqae.series import Panel, Series
 
+_BLOCK = 1 << 16
+"""Rows scaled in one go: their float64 copies need not exist for all at once."""
+
 # The interquartile range of a normal distribution, in standard deviations: 2 Φ⁻¹(3/4).
 NORMAL_IQR = 1.3489795003921634
 
@@ -24,10 +27,13 @@ def _standard(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population standard deviation, two-pass around a first value: exact for 1e9 + small variation."""
     origin = np.nanmin(values, axis=0)
     centre = origin + np.nanmean(values - origin, axis=0)
-    apart = np.abs(values - centre)
+    apart = values - centre
+    np.abs(apart, out=apart)
     largest = np.nanmax(apart, axis=0)
     unit = np.where(largest > 0, largest, 1.0)  # squares of tiny deviations would vanish
-    return centre, unit * np.sqrt(np.nanmean((apart / unit) ** 2, axis=0))
+    apart /= unit
+    np.square(apart, out=apart)
+    return centre, unit * np.sqrt(np.nanmean(apart, axis=0))
 
 
 def _robust(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,12 +138,18 @@ class Scaler:
         return cls(kind, centre, width)
 
     def apply(self, values: Any) -> np.ndarray:
-        """Scale values (..., C) to float32; NaN stays NaN. The difference is taken in float64."""
-        return ((self._checked(values) - self.centre) / self.width).astype(np.float32)
+        """Scale values (..., C) to float32; NaN stays NaN. The difference is taken in float64, some rows at a time."""
+        given = self._fitting(values)
+        scaled = np.empty(given.shape, dtype=np.float32)
+        rows, to = given.reshape(-1, given.shape[-1]), scaled.reshape(-1, given.shape[-1])
+        for low in range(0, len(rows), _BLOCK):
+            part = slice(low, low + _BLOCK)
+            to[part] = (rows[part].astype(np.float64) - self.centre) / self.width
+        return scaled
 
     def invert(self, values: Any) -> np.ndarray:
         """Bring scaled values (..., C) back to the original units, float64."""
-        return self._checked(values) * self.width + self.centre
+        return self._fitting(values).astype(np.float64) * self.width + self.centre
 
     def to_document(self) -> dict[str, Any]:
         """Give a JSON-able document; from_document brings back the same bits (JSON keeps float64 by its repr)."""
@@ -152,8 +164,8 @@ class Scaler:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the model file's scaler cannot be read ({error}). Train the model again.") from None
 
-    def _checked(self, values: Any) -> np.ndarray:
-        array = np.asarray(values, dtype=np.float64)
+    def _fitting(self, values: Any) -> np.ndarray:
+        array = np.asarray(values)
         if array.ndim == 0 or array.shape[-1] != len(self.centre):
             raise DataError(f"got values of shape {array.shape}; the scaler needs (..., {len(self.centre)}) channels.")
         return array

@@ -165,3 +165,14 @@ def test_a_scaler_cannot_be_changed_afterwards() -> None:
     assert scaler.centre[0] == 1
     with pytest.raises(ValueError, match="read-only"):
         scaler.centre[0] = 3
+
+
+def test_rows_scaled_some_at_a_time_are_those_scaled_at_once(monkeypatch):
+    values = np.random.default_rng(0).normal(1e6, 3.0, (50, 2)).astype(np.float32)
+    values[7, 1] = np.nan
+    scaler = Scaler.fit(values)
+    expected = ((values.astype(np.float64) - scaler.centre) / scaler.width).astype(np.float32)
+    monkeypatch.setattr("seqae.scaling._BLOCK", 16)
+    np.testing.assert_array_equal(scaler.apply(values), expected)
+    np.testing.assert_array_equal(scaler.apply(values.reshape(5, 10, 2)), expected.reshape(5, 10, 2))
+    np.testing.assert_array_equal(scaler.apply(values[3]), expected[3])

@@ -5,13 +5,14 @@ from __future__ import annotations
 __all__ = ["Trained", "train", "variance_about"]
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from seqae.anomaly import settings
 from seqae.anomaly.doubts import warn_of_codes, warn_of_short
@@ -21,12 +22,15 @@ from seqae.models import MODELS, Autoencoder
 from seqae.nn.likelihoods import Likelihood
 from seqae.objectives import Objective
 from seqae.periods import WindowChoice, choose_window
-from seqae.series import Panel
+from seqae.series import Panel, Series
 from seqae.training import loop
 from seqae.training.devices import resolve_device
 from seqae.training.schedules import FORCINGS, SCHEDULES
 from seqae.training.tracking import History
 from seqae.windows import WindowSet
+
+_BLOCK = 1 << 16
+"""Rows looked at in one go where a look needs room of its own."""
 
 
 class Trained(NamedTuple):
@@ -99,6 +103,7 @@ def train(
         hyperparameters=told,
         **running,
     )
+    del windows, watched  # of the scaled rows one copy is enough
     known = preparation.windows(parts.fit, **common | {"stride": 1})
     return Trained(model, preparation, parts, history, choice, known)
 
@@ -147,14 +152,31 @@ def check_values(model: Autoencoder, preparation: Preparation, panel: Panel, par
         )
     extras, device = model.likelihood.extras, next(model.parameters()).device
     for series in panel:
-        scaled = torch.from_numpy(preparation.scaler.apply(series.values)).nan_to_num(0.0)[None].to(device)
-        with torch.no_grad():
-            model.likelihood(torch.zeros_like(scaled), scaled.new_zeros(*scaled.shape, extras)).log_prob(scaled)
+        for values in _pieces(series):
+            scaled = torch.from_numpy(preparation.scaler.apply(values)).nan_to_num(0.0)[None].to(device)
+            with torch.no_grad():
+                model.likelihood(torch.zeros_like(scaled), scaled.new_zeros(*scaled.shape, extras)).log_prob(scaled)
 
 
 def variance_about(preparation: Preparation, panel: Panel, fitted: Panel) -> float:
     """Return the mean squared distance of a panel's scaled values from the means of what was fitted, over channels."""
-    means = np.nanmean(np.concatenate([preparation.scaler.apply(series.values) for series in fitted]), axis=0)
-    apart = [np.square(preparation.scaler.apply(series.values) - means) for series in panel]
-    given = np.concatenate(apart)
-    return float(np.mean([column[~np.isnan(column)].mean() for column in given.T if not np.isnan(column).all()] or [0]))
+
+    def total(values: Callable[[NDArray[np.float32]], Any], of: Panel) -> tuple[Any, Any]:
+        """Return each channel's sum of what is made of its observed values, and how many there are: (C,) each."""
+        sums = counts = np.zeros(len(of.channels))
+        for series in of:
+            for piece in _pieces(series):
+                made = values(preparation.scaler.apply(piece))
+                sums, counts = sums + np.nansum(made, axis=0, dtype=np.float64), counts + (~np.isnan(made)).sum(axis=0)
+        return sums, counts
+
+    sums, counts = total(lambda scaled: scaled, fitted)
+    means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    squares, given = total(lambda scaled: np.square(scaled - means), panel)
+    return float(np.mean(squares[given > 0] / given[given > 0])) if (given > 0).any() else 0.0
+
+
+def _pieces(series: Series) -> Iterator[NDArray]:
+    """Yield a series' values (R, C), some rows at a time."""
+    for low in range(0, len(series.values), _BLOCK):
+        yield series.values[low : low + _BLOCK]
