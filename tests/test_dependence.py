@@ -144,3 +144,15 @@ def test_intervals_hold_the_rate_of_independent_and_of_related_scores():
     low, high = rate_interval(0.05, 3000)
     rates = [norm.sf(Conformal(autoregressive(3000, 0.9, rng), 0.05).value) for _ in range(100)]
     assert np.mean([low <= rate <= high for rate in rates]) < 0.6
+
+
+@pytest.mark.parametrize("lengths", [(300,), (120, 7, 250)])
+def test_few_lags_and_rows_at_a_time_give_the_same_number(lengths, monkeypatch):
+    """Slow scores, so that the first lags do not settle it."""
+    rng = np.random.default_rng(1)
+    parts = [autoregressive(n, 0.97, rng) for n in lengths]
+    expected = effective_number(parts)
+    monkeypatch.setattr("seqae.anomaly.thresholds.dependence.LAGS", 4)
+    monkeypatch.setattr("seqae.anomaly.thresholds.dependence.BLOCK", 16)
+    assert effective_number(parts) == pytest.approx(expected, rel=1e-9)
+    assert expected == pytest.approx(naive_effective(parts), rel=1e-9)

@@ -155,3 +155,12 @@ def test_an_error_that_is_high_for_its_channel_counts_as_much_in_a_quiet_channel
     assert compared(new).parts[7, 1] > 2 * compared(new).parts[7, 0]
     again = Fusion.restore(json.loads(json.dumps(compared.to_document())), compared.tensors())
     np.testing.assert_array_equal(again(new).total, compared(new).total)
+
+
+@pytest.mark.parametrize("how", FUSIONS)
+def test_rows_fused_some_at_a_time_are_those_fused_at_once(how, monkeypatch):
+    fusion, heads = fitted(how), said(50, seed=3)
+    whole = fusion(heads)
+    monkeypatch.setattr("seqae.anomaly.fusion._BLOCK", 7)
+    for mine, true in zip(fusion(heads), whole, strict=True):
+        np.testing.assert_array_equal(mine, true)

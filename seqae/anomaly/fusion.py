@@ -33,6 +33,9 @@ MOST = 32.0
 NARROWEST = 1e-4
 """The least width of a usual range, in the variance of the scaled values: what is nearly constant has some room."""
 
+_BLOCK = 1 << 16
+"""Rows fused at a time, so that what is computed on the way is never held for all."""
+
 
 class Tail:
     """The tail probability of a score on normal data: empirical within their range, exponential beyond it.
@@ -167,9 +170,20 @@ class Fusion:
         should not; a neighbour that is near in one channel may be far in the others.
         """
         *said, error = heads
-        parts = [
-            one.values if spread is None else spread(one.values) for one, spread in zip(said, self.spreads, strict=True)
-        ]
+        rows, channels = error.values.shape
+        total, own = np.empty(rows), np.empty(rows)
+        shares, evidence = np.empty((rows, channels), dtype=np.float32), np.empty((len(said), rows))
+        for low in range(0, rows, _BLOCK):
+            part = slice(low, low + _BLOCK)
+            found = self._rows([one.values[part] for one in said], error.values[part])
+            total[part], shares[part], own[part], evidence[:, part] = found
+        return Scored(total, shares, error.coverage, own, evidence)
+
+    def _rows(
+        self, said: Sequence[NDArray[np.float32]], error: NDArray[np.float32]
+    ) -> tuple[Floats, NDArray[np.float32], Floats, Floats]:
+        """Return total (n,), shares (n, C), error (n,) and evidence (H, n) of some rows."""
+        parts = [one if spread is None else spread(one) for one, spread in zip(said, self.spreads, strict=True)]
         evidence = np.stack(
             [
                 weight * tail.evidence(total_score(one))
@@ -178,15 +192,14 @@ class Fusion:
         )
         silent = np.isnan(evidence).all(axis=0)
         total = np.where(silent, np.nan, self._fuse(evidence))
-        own = _shares(error.values - self.usual[-1])
+        own = _shares(error - self.usual[-1])
         told, surest = own.copy(), np.full(len(total), -np.inf)
         for one, usual, sure in zip(parts, self.usual, evidence, strict=False):
             wins = sure > surest  # never where NaN
             if one.shape == own.shape and wins.any():
                 surest[wins] = sure[wins]
                 told[wins] = _shares(one[wins] - usual)
-        shares = (0.5 * (own + told) * total[:, None]).astype(np.float32)
-        return Scored(total, shares, error.coverage, total_score(error.values), evidence)
+        return total, (0.5 * (own + told) * total[:, None]).astype(np.float32), total_score(error), evidence
 
     def to_document(self) -> dict[str, Any]:
         """Give what JSON can hold; `tensors` gives the rest."""

@@ -18,6 +18,10 @@ from scipy.special import betaincinv, betaln
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9
+LAGS = 1 << 12
+"""Autocovariances that are looked at first."""
+BLOCK = 1 << 18
+"""Rows whose products with those ahead of them are summed at a time."""
 TOP = 0.25
 """The share of the scores whose exceedances are followed. At the threshold itself there are too few to tell; among all
 ranks scores depend on each other more than high ones do. By simulation (benchmarks/calibration.py) the highest quarter
@@ -46,23 +50,33 @@ def effective_number(parts: Sequence[ArrayLike]) -> float:
         share = float((together >= level).mean())
         if share == 0.0:
             return 1.0  # scores that never change tell no more than one
-    covariance = _autocovariance([(part >= level) - share for part in given if len(part)])
-    correlation = covariance / covariance[0]
-    pairs = correlation[: len(correlation) // 2 * 2].reshape(-1, 2).sum(axis=1)
-    stop = int(np.argmax(pairs <= 0)) if (pairs <= 0).any() else len(pairs)
+    rising = [(part >= level) - share for part in given if len(part)]
+    longest, lags = max(map(len, rising)), LAGS
+    while True:  # most sums end soon, and few lags take little memory
+        covariance = _autocovariance(rising, min(lags, longest))
+        correlation = covariance / covariance[0]
+        pairs = correlation[: len(correlation) // 2 * 2].reshape(-1, 2).sum(axis=1)
+        ended = bool((pairs <= 0).any())
+        if ended or lags >= longest:
+            break
+        lags *= 8
+    stop = int(np.argmax(pairs <= 0)) if ended else len(pairs)
     time = 2 * float(np.minimum.accumulate(pairs[:stop]).sum()) - 1
     time /= max(1 - 4 * stop / n, 0.1)
     return min(max(n / max(time, 1.0), 1.0), float(n))
 
 
-def _autocovariance(parts: Sequence[Floats]) -> Floats:
-    """Return the sums of x(t) x(t+k) over all parts, divided by all their rows, for k = 0, 1, ... (longest,)."""
-    longest = max(map(len, parts))
-    total = np.zeros(longest)
+def _autocovariance(parts: Sequence[Floats], lags: int) -> Floats:
+    """Return the sums of x(t) x(t+k) over all parts, divided by all their rows, for k = 0, 1, ... (lags,)."""
+    total = np.zeros(lags)
+    step = max(BLOCK, lags)
     for part in parts:
-        size = 1 << (2 * len(part) - 1).bit_length()
-        power = np.abs(np.fft.rfft(part, size)) ** 2
-        total[: len(part)] += np.fft.irfft(power, size)[: len(part)]
+        size = 1 << (min(step, len(part)) + min(step + lags, len(part)) - 1).bit_length()
+        for low in range(0, len(part), step):
+            here, ahead = part[low : low + step], part[low : low + step + lags]
+            product = np.conj(np.fft.rfft(here, size)) * np.fft.rfft(ahead, size)
+            sums = np.fft.irfft(product, size)[: min(lags, len(ahead))]  # the rest are of lags below 0
+            total[: len(sums)] += sums
     return total / sum(map(len, parts))
 
 
