@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.fleets.folder import INDEX, MODELS
+from seqae.cli.tables import write_csv
 from seqae.datasets.images import is_image_data
 from seqae.errors import DataError, OptionError, UserError
 
@@ -151,7 +152,7 @@ def table_writer(
             elif as_json:
                 out.write(("[" if not written else ", " if rows else "") + ", ".join(rows))
             else:
-                table.to_csv(out, index=False, header=not written, float_format="%.9g", lineterminator="\n")
+                write_csv(table, out, header=not written)
             written += 1
 
         yield write

@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 """Values that the functions fold at a time, so that a view's windows are never copied all at once."""
 
 
-def kernel(function: Callable[..., None]) -> Any:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compile at the first call; later processes load it, unless the installation leaves nowhere to write a cache."""
     try:
         return numba.njit(function, cache=True, nogil=True, error_model="numpy")

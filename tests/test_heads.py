@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
 
+from seqae.anomaly import neighbours
 from seqae.anomaly.neighbours import REFERENCES, nearest, reference_windows
 from seqae.anomaly.scoring import SCORERS, head_of
 from seqae.errors import DataError, OptionError
@@ -220,3 +221,24 @@ def test_the_nearest_come_first_and_there_are_no_more_than_there_are():
     assert nearest(known, x, 2).tolist() == [[1, 0], [2, 1]]
     assert nearest(known, x, 9).shape == (2, 3)
     assert nearest(known, x[:0]).shape == (0, 1)
+
+
+@pytest.mark.parametrize("wide", [5, 200])
+@pytest.mark.parametrize("count", [1, 2, 63, 130])
+def test_the_nearest_are_those_of_all_distances_however_many_are_held(count, wide, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    known, x = torch.randn(90, wide, generator=generator), torch.randn(count, wide, generator=generator)
+    x[0] = known[7]
+    for held in (90, 90 * 16, 1 << 24):
+        monkeypatch.setattr(neighbours, "_CACHED", held)
+        monkeypatch.setattr(neighbours, "_DISTANCES", held)
+        assert nearest(known, x)[:, 0].tolist() == cdist(x, known).argmin(1).tolist()
+        np.testing.assert_array_equal(nearest(known, x, 3), np.argsort(cdist(x, known), axis=1)[:, :3])
+
+
+@pytest.mark.parametrize("name", ["nearest_window", "nearest_shape"])
+def test_what_is_kept_for_windows_with_holes_changes_nothing(name, model, monkeypatch):
+    normal, batch = WindowSet([rows(200, missing=0.05)], window=W), batch_of(70, missing=0.1)
+    kept = run(name, model, normal, batch)
+    monkeypatch.setattr(neighbours, "_KEPT", 0)
+    np.testing.assert_array_equal(run(name, model, normal, batch), kept)

@@ -9,7 +9,7 @@ from torch import distributions
 from seqae.anomaly.heads import absolute_error, nll, squared_error
 from seqae.anomaly.neighbours import reference_windows
 from seqae.anomaly.scoring import MODES, SCORERS, Folded, fold_outputs, head_of, score_windows, total_score
-from seqae.errors import OptionError
+from seqae.errors import DataError, OptionError
 from seqae.models import AE, VAE, Output
 from seqae.windows import Batch, WindowSet
 
@@ -195,6 +195,38 @@ def test_several_measures_are_folded_in_one_run(model):
     assert len(calls) == 1
     np.testing.assert_allclose(two[0].values, array, rtol=1e-6)
     np.testing.assert_allclose(two[1].values, 3 * array, rtol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_number_of_threads_changes_no_bit(model, mode, missing):
+    array, found, before = values(400, missing=missing), [], torch.get_num_threads()
+    heads = [learned(model, name) for name in ("nll", "window_error", "nearest_shape", "window_pca", "nearest_latent")]
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            windows = WindowSet([array], window=W, tail="align")
+            found.append(score_windows(model, windows, heads, mode=mode, batch_size=32)[0])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(one.coverage, other.coverage)
+
+
+def test_an_error_in_a_block_reaches_the_caller(model):
+    def measure(batch, output):
+        raise DataError("one block cannot be measured")
+
+    windows, before = WindowSet([values(400)], window=W), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(DataError, match="one block cannot be measured"):
+            fold_outputs(model, windows, [measure], batch_size=16)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_scoring_leaves_the_model_as_it_was_and_samples_nothing(capsys):

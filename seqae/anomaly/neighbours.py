@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["REFERENCES", "NearestLatent", "NearestWindow", "WindowPCA", "nearest", "reference_windows"]
 
 from collections.abc import Mapping
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ RIDGE = 1e-2
 """What is added to the diagonal of the normal equations, which are the identity for a window without holes."""
 _DISTANCES = 1 << 24
 """Distances that are held at a time."""
+_CACHED, _NARROW = 1 << 19, 128
+"""Distances that are held at a time between rows of at most so many numbers, on the CPU."""
+_KEPT = 1 << 24
+"""Numbers of normal windows up to which they are kept in the orders, too, that windows with holes are compared in."""
 
 
 def reference_windows(windows: WindowSet, most: int = REFERENCES, seed: int = 0) -> Tensor:
@@ -48,13 +53,23 @@ def nearest(known: Tensor, x: Tensor, k: int = 1, *, size: Tensor | None = None)
 
     By |x|² + |y|² − 2xy, in blocks; k is at most M. size: |y|² (M,), where it is known already.
     """
-    k = min(k, len(known))
+    known, x, k = known.detach(), x.detach(), min(k, len(known))
     size = known.square().sum(1) if size is None else size
-    found = []
-    for block in x.split(max(1, _DISTANCES // max(1, len(known)))):
-        distance = torch.addmm(size, block, known.T, alpha=-2.0)  # |x|² does not change the order
-        found.append(distance.argmin(1, keepdim=True) if k == 1 else distance.topk(k, largest=False).indices)
-    return torch.cat(found) if found else torch.empty(0, k, dtype=torch.long, device=x.device)
+    if not len(x):
+        return torch.empty(0, k, dtype=torch.long, device=x.device)
+    # Few at a time are looked through while they are in the cache; wide rows gain more from one large product.
+    held = _CACHED if x.is_cpu and x.shape[1] <= _NARROW else _DISTANCES
+    blocks, found = x.tensor_split(-(-len(x) * len(known) // held)), []
+    room = x.new_empty(len(blocks[0]), len(known))
+    for block in blocks:  # of nearly the same size: very few rows would be multiplied in another order
+        distance = torch.addmm(size, block, known.T, alpha=-2.0, out=room[: len(block)])  # |x|² changes no order
+        found.append(_lowest(distance)[:, None] if k == 1 else distance.topk(k, largest=False).indices)
+    return torch.cat(found)
+
+
+def _lowest(values: Tensor) -> Tensor:
+    """Return where each row (B, M) has its lowest value, the first of several; NumPy is ten times as fast at it."""
+    return torch.from_numpy(values.numpy().argmin(1)) if values.is_cpu else values.argmin(1)
 
 
 class NearestWindow(Head):
@@ -70,6 +85,7 @@ class NearestWindow(Head):
         self.k, self.centred = k, centred
         self._rows, self._starts = torch.empty(0), torch.empty(0)
         self._known: tuple[Tensor, Tensor, Tensor, bool] | None = None
+        self._seen: _Seen | None = None
 
     def learn(self, model: Autoencoder, windows: WindowSet, index: Tensor) -> None:
         # Rows that several windows share are kept once: at most as many as there are.
@@ -88,13 +104,17 @@ class NearestWindow(Head):
             level = self._level(taken.nan_to_num(0.0), ~taken.isnan())
             seen = ~taken.isnan()
             self._known = level, seen, level.square().sum((1, 2)), bool(seen.all())
+            self._seen = None
         known, seen, size, complete = self._known
         x = self._level(batch.x, batch.observed)
         total = torch.zeros(len(x), 1, x.shape[2], device=x.device)
         whole = batch.observed.all(2).all(1) & complete
         found = torch.empty(len(x), min(self.k, len(known)), dtype=torch.long, device=x.device)
         found[whole] = nearest(known.flatten(1), x[whole].flatten(1), self.k, size=size)
-        found[~whole] = _nearest_seen(known, seen, x[~whole], batch.observed[~whole], self.k, self.centred)
+        if not whole.all():
+            known_seen = self._seen or _Seen.of(known, seen, self.centred)
+            self._seen = known_seen if known.numel() <= _KEPT else None
+            found[~whole] = known_seen.nearest(x[~whole], batch.observed[~whole], self.k)
         for one in found.T:
             both = batch.observed & seen[one]
             total += mean_observed(self._level(x - known[one], both) ** 2, both)
@@ -111,25 +131,47 @@ class NearestWindow(Head):
         self._known = None
 
 
-def _nearest_seen(known: Tensor, seen: Tensor, x: Tensor, observed: Tensor, k: int, centred: bool) -> Tensor:
-    """Return the places (B, k) of the k of known (M, W, C) nearest to each of x (B, W, C), by what both have.
+class _Seen(NamedTuple):
+    """Normal windows (M, W, C), 0 where nothing was seen, in the orders that windows with holes are compared in.
 
-    By the mean squared difference where seen (M, W, C) and observed (B, W, C) both hold; known and x are 0 elsewhere.
-    centred: after each channel's mean difference is taken off.
+    known, seen, size: (M, W · C) the windows, 1 where a value was seen, and the windows' squares. by_channel: known and
+    seen as (C, W, M), where windows are compared without their means.
     """
-    s, size = seen.to(known.dtype), known.square()
-    found = []
-    for block, mask in zip(x.split(64), observed.split(64), strict=True):
-        o = mask.to(known.dtype)
-        count = o.flatten(1) @ s.flatten(1).T
-        total = o.flatten(1) @ size.flatten(1).T - 2 * block.flatten(1) @ known.flatten(1).T
-        total += block.square().flatten(1) @ s.flatten(1).T
-        for c in range(known.shape[2]) if centred else ():
-            off = block[..., c] @ s[..., c].T - o[..., c] @ known[..., c].T
-            total -= off.square() / (o[..., c] @ s[..., c].T).clamp(min=1)
-        mean = torch.where(count > 0, total / count.clamp(min=1), torch.inf)
-        found.append(mean.topk(min(k, len(known)), largest=False).indices)
-    return torch.cat(found) if found else torch.empty(0, min(k, len(known)), dtype=torch.long, device=x.device)
+
+    known: Tensor
+    seen: Tensor
+    size: Tensor
+    by_channel: tuple[Tensor, Tensor] | None
+
+    @classmethod
+    def of(cls, known: Tensor, seen: Tensor, centred: bool) -> Self:
+        s = seen.to(known.dtype)
+        turned = (known.permute(2, 1, 0).contiguous(), s.permute(2, 1, 0).contiguous()) if centred else None
+        return cls(known.flatten(1), s.flatten(1), known.square().flatten(1), turned)
+
+    def nearest(self, x: Tensor, observed: Tensor, k: int) -> Tensor:
+        """Return the places (B, k) of the k nearest to each of x (B, W, C), 0 where not observed, by what both have.
+
+        By the mean squared difference where both have a value; by channel, after the mean difference is taken off.
+        """
+        found = []
+        for block, mask in zip(x.split(64), observed.split(64), strict=True):
+            o = mask.to(x.dtype)
+            total = o.flatten(1) @ self.size.T - 2 * block.flatten(1) @ self.known.T
+            total += block.square().flatten(1) @ self.seen.T
+            if self.by_channel is None:
+                count = o.flatten(1) @ self.seen.T
+            else:
+                count = torch.zeros_like(total)  # sums of ones, so exact in any order
+                for c, (known, seen) in enumerate(zip(*self.by_channel, strict=True)):
+                    own = o[..., c] @ seen
+                    count += own
+                    off = block[..., c] @ seen
+                    off -= o[..., c] @ known
+                    total -= off.square_().div_(own.clamp_(min=1))
+            mean = torch.where(count > 0, total / count.clamp(min=1), torch.inf)
+            found.append(mean.topk(min(k, len(self.known)), largest=False).indices)
+        return torch.cat(found)
 
 
 class NearestLatent(Head):
@@ -188,10 +230,8 @@ class WindowPCA(Head):
         off = torch.where(batch.observed.flatten(1), batch.x.flatten(1) - self._mean, 0.0)
         place = off @ self._basis.T
         observed = batch.observed.flatten(1)
-        for some in (~observed.all(1)).nonzero()[:, 0].split(64):
-            basis = self._basis * observed[some, None]  # (b, K, W · C)
-            gram = basis @ self._basis.T + RIDGE * torch.eye(len(self._basis), device=off.device)
-            place[some] = torch.linalg.solve(gram, place[some])
+        for one in (~observed.all(1)).nonzero()[:, 0]:
+            place[one] = _projected(place[one], self._basis, observed[one])
         left = off - place @ self._basis
         return mean_observed(left.view_as(batch.x) ** 2, batch.observed)
 
@@ -200,3 +240,17 @@ class WindowPCA(Head):
 
     def restore(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         self._mean, self._basis = state["mean"].to(device), state["basis"].to(device)
+
+
+def _projected(place: Tensor, basis: Tensor, observed: Tensor) -> Tensor:
+    """Return (G + RIDGE · 1)⁻¹ place, (K,), where G is the Gram matrix of the basis (K, D) at what is observed (D,).
+
+    The basis is orthonormal, so that G = 1 − V Vᵀ with the basis V (K, m) at what is missing: by the identity of
+    Sherman, Morrison & Woodbury (1950) a system of m unknowns is solved, where fewer are missing than K.
+    """
+    if int((~observed).sum()) >= len(basis):
+        seen = basis[:, observed]
+        return torch.linalg.solve(seen @ seen.T + RIDGE * torch.eye(len(basis), device=place.device), place)
+    v, ridge = basis[:, ~observed], 1 + RIDGE
+    inner = ridge * torch.eye(v.shape[1], device=place.device) - v.T @ v
+    return (place + v @ torch.linalg.solve(inner, v.T @ place)) / ridge

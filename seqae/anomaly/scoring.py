@@ -23,6 +23,7 @@ __all__ = [
     "total_score",
 ]
 
+import contextlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from seqae.anomaly.cores import in_turn
 from seqae.anomaly.heads import (
     Energy,
     ErrorDistance,
@@ -53,7 +55,8 @@ from seqae.smoothing import moving_mean
 from seqae.windows import Batch, WindowSet
 
 BLOCK = 512
-"""Windows that are evaluated at a time. Another number changes scores in their last bits at most."""
+"""Windows that are evaluated at a time. Of 64 to 4096 none is faster by more than 5 % for windows of 48 and 512 steps,
+1 and 25 channels, 64 and 128 hidden units. Another number changes scores in their last bits at most."""
 
 LEAST_OBSERVED = 0.5
 """The share of a window's steps that must have a value in some channel for it to say anything of its rows: what a model
@@ -126,22 +129,34 @@ def fold_outputs(
     rows = int(windows.offsets[-1])
     kind = FOLDS[choose(MODES, mode, "mode")]
     folds: list[Fold] = []
+
+    def measured(block: tuple[Tensor, Batch]) -> tuple[Tensor, Tensor, list[NDArray[np.float32]]]:
+        index, batch = block
+        with torch.inference_mode():
+            output = model(batch.x, batch.observed, batch.condition, batch.lengths, sample=False)
+            found = [measure(batch, output).float().cpu().numpy() for measure in measures]
+            return *windows.locate(index), [np.ascontiguousarray(one) for one in found]
+
     training = model.training
     model.eval()
     bar = tqdm(total=len(windows), desc="scoring", unit=" windows", unit_scale=True, disable=not progress)  # on stderr
+    size = batch_size * windows.window * (windows.channels + _widest(model))
     try:
-        with torch.inference_mode(), bar:
-            for index, batch in windows.blocks(batch_size):
-                output = model(batch.x, batch.observed, batch.condition, batch.lengths, sample=False)
-                starts, lengths = (place.cpu().numpy() for place in windows.locate(index))
-                measured = [measure(batch, output).float().cpu().numpy() for measure in measures]
-                folds = folds or [kind(rows, one.shape[2], windows.window) for one in measured]
-                for fold, one in zip(folds, measured, strict=True):
-                    fold.add(starts, one, lengths)
-                bar.update(len(index))
+        blocks = in_turn(measured, windows.blocks(batch_size), windows.device, size)
+        with bar, torch.inference_mode(), contextlib.closing(blocks):
+            for starts, lengths, found in blocks:
+                folds = folds or [kind(rows, one.shape[2], windows.window) for one in found]
+                for fold, one in zip(folds, found, strict=True):
+                    fold.add(starts.cpu().numpy(), one, lengths.cpu().numpy())
+                bar.update(len(starts))
     finally:
         model.train(training)
     return [Folded(one.result(), one.coverage) for one in folds]
+
+
+def _widest(model: Autoencoder) -> int:
+    """Return about how many numbers the model holds for a step of a window."""
+    return max((max(part.shape, default=1) for part in model.parameters()), default=1)
 
 
 def fold_band(model: Autoencoder, windows: WindowSet, level: float, **how: Any) -> list[Folded]:
@@ -182,6 +197,8 @@ def score_windows(
     def measure(head: Head) -> Measure:
         def measured(batch: Batch, output: Output) -> Tensor:
             parts = head.parts(model, batch, output).expand(-1, batch.x.shape[1], -1)
+            if min_observed <= 1 and batch.observed.all():  # what is below would change nothing
+                return parts
             parts = torch.where(enough_observed(batch, min_observed)[:, None, None], parts, torch.nan)
             if head.channelwise:
                 return torch.where(batch.observed, parts, unseen)
@@ -190,6 +207,8 @@ def score_windows(
         return measured
 
     def error(batch: Batch, output: Output) -> Tensor:
+        if min_observed <= 1 and batch.observed.all():
+            return squared_error(batch.x, output)
         told = batch.observed & enough_observed(batch, min_observed)[:, None, None]
         return torch.where(told, squared_error(batch.x, output), torch.nan)
 
