@@ -22,7 +22,7 @@ from seqae.anomaly.metrics.measures import (
     pa_k,
     ucr_hit,
 )
-from seqae.anomaly.metrics.segments import Flags, Floats, checked_flags, checked_marks, segments
+from seqae.anomaly.metrics.segments import Flags, Floats, Ranking, checked_flags, checked_marks, segments
 from seqae.anomaly.metrics.vus import vus, vus_window
 from seqae.errors import DataError
 
@@ -30,7 +30,7 @@ DRAWS = 10
 K = 20
 """Percent of an anomaly that must be hit for PA%K."""
 
-SCORE_METRICS: dict[tuple[str, ...], Callable[[Floats, Flags, int], Iterable[float]]] = {
+SCORE_METRICS: dict[tuple[str, ...], Callable[[ArrayLike | Ranking, Flags, int], Iterable[float]]] = {
     ("vus_pr", "vus_roc"): vus,
     ("average_precision",): lambda scores, labels, _: (average_precision(scores, labels),),
     ("auroc",): lambda scores, labels, _: (auroc(scores, labels),),
@@ -99,8 +99,11 @@ def evaluate(
         methods["energy"] = [plain[scored]]
     lines = {}
     for name, drawn in methods.items():
-        own = [raised if name == "score" or raised is None else _highest(one, int(raised.sum())) for one in drawn]
-        results, notes = zip(*map(_measured, drawn, own, [marks] * len(drawn), [window] * len(drawn)), strict=True)
+        measured = []
+        for one in map(Ranking.of, drawn):
+            own = raised if name == "score" or raised is None else one.highest(int(raised.sum()))
+            measured.append(_measured(one, own, marks, window))
+        results, notes = zip(*measured, strict=True)
         means = {column: float(np.mean([one[column] for one in results])) for column in results[0]}
         counts = {"window": window, "rows": rows, "unscored": len(given) - rows, "anomalies": len(segments(marks)[0])}
         lines[name] = means | counts | {"note": "; ".join(dict.fromkeys(note for one in notes for note in one))}
@@ -132,26 +135,19 @@ def energy(values: ArrayLike, width: int) -> Floats:
     return (total[high] - total[low]) / (high - low)
 
 
-def _measured(scores: Floats, flags: Flags | None, labels: Flags, window: int) -> tuple[dict[str, float], list[str]]:
+def _measured(scores: Ranking, flags: Flags | None, labels: Flags, window: int) -> tuple[dict[str, float], list[str]]:
     """Return every metric, NaN where it is not defined, and the reasons."""
     asked: list[tuple[tuple[str, ...], Callable[..., Iterable[float]], tuple[object, ...]]]
     asked = [(names, metric, (scores, labels, window)) for names, metric in SCORE_METRICS.items()]
     if flags is not None:
         asked += [(names, metric, (flags, labels)) for names, metric in FLAG_METRICS.items()]
     results: dict[str, float] = {}
-    notes = [] if len(scores) else ["no row has a score"]
+    notes = [] if len(scores.values) else ["no row has a score"]
     for names, metric, given in asked:
         found: Iterable[float] = [np.nan] * len(names)
         try:
-            found = metric(*given) if len(scores) else found
+            found = metric(*given) if len(scores.values) else found
         except DataError as problem:
             notes.append(str(problem).rstrip("."))
         results |= dict(zip(names, map(float, found), strict=True))
     return results, notes
-
-
-def _highest(scores: Floats, count: int) -> Flags:
-    """Flag the `count` highest scores (T,), of equal ones the first."""
-    flags = np.zeros(len(scores), dtype=bool)
-    flags[np.argsort(-scores, kind="stable")[:count]] = True
-    return flags

@@ -16,9 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
-from seqae.anomaly.metrics.segments import Flags, Floats, both_classes, checked_flags, checked_scores, segments
+from seqae.anomaly.metrics.segments import (
+    Flags,
+    Ranking,
+    both_classes,
+    checked_flags,
+    checked_scores,
+    ranked,
+    segments,
+)
 from seqae.errors import DataError, OptionError
 
 UCR_TOLERANCE = 100
@@ -35,25 +42,27 @@ class Found(NamedTuple):
 # ---- scores ----
 
 
-def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
+def auroc(scores: ArrayLike | Ranking, labels: ArrayLike) -> float:
     """Return the area under the ROC curve: the chance that an anomalous row scores above a normal one, a tie half."""
-    values, marks = checked_scores(scores, labels)
+    ranking, marks = ranked(scores, labels)
     both_classes(marks, "AUROC")
-    anomalous = int(marks.sum())
-    above = rankdata(values)[marks].sum() - anomalous * (anomalous + 1) / 2
+    anomalous, last = int(marks.sum()), ranking.last
+    hits = np.diff(np.cumsum(marks[ranking.order])[last], prepend=0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    ranks = len(marks) - (first + last) / 2  # from 1 upwards, those of a tie their mean
+    above = (hits * ranks).sum() - anomalous * (anomalous + 1) / 2
     return float(above / (anomalous * (len(marks) - anomalous)))
 
 
-def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
+def average_precision(scores: ArrayLike | Ranking, labels: ArrayLike) -> float:
     """Return the area under the precision-recall curve as Σ (R_n − R_{n−1}) P_n: steps, one for each distinct score."""
-    values, marks = checked_scores(scores, labels)
+    ranking, marks = ranked(scores, labels)
     both_classes(marks, "average precision")
-    order, last = _falling(values)
-    hits = np.cumsum(marks[order])[last]
-    return float((np.diff(hits, prepend=0) * hits / (last + 1)).sum() / marks.sum())
+    hits = np.cumsum(marks[ranking.order])[ranking.last]
+    return float((np.diff(hits, prepend=0) * hits / (ranking.last + 1)).sum() / marks.sum())
 
 
-def ucr_hit(scores: ArrayLike, labels: ArrayLike) -> bool:
+def ucr_hit(scores: ArrayLike | Ranking, labels: ArrayLike) -> bool:
     """Tell whether the highest score lies within max(100, length) rows of the one anomaly (UCR Anomaly Archive 2021).
 
     scores and labels are those of the test part. Where several rows share the highest score, all must lie there: a
@@ -69,38 +78,30 @@ def ucr_hit(scores: ArrayLike, labels: ArrayLike) -> bool:
     return bool(highest[0] >= starts[0] - reach and highest[-1] <= ends[0] + reach)
 
 
-def best_pa_k(scores: ArrayLike, labels: ArrayLike, k: float = 20) -> Found:
+def best_pa_k(scores: ArrayLike | Ranking, labels: ArrayLike, k: float = 20) -> Found:
     """Return PA%K at the threshold with the highest F1, the strictest such one, among all thresholds on the scores.
 
     That threshold is chosen by the labels: never a headline, only beside the same figure of a random score, which
     reaches .95 at k = 0 where a twentieth of the rows is anomalous in long runs.
     """
-    values, marks = checked_scores(scores, labels)
+    ranking, marks = ranked(scores, labels)
     both_classes(marks, "PA%K")
     starts, ends = segments(marks)
     lengths = ends - starts + 1
     needed = _hits_needed(lengths, k)
-    order, last = _falling(values)
+    order, last = ranking.order, ranking.last
     # Rows of anomalies, the highest first: each counts one, the one that makes its anomaly found counts all the rest.
-    anomaly = np.searchsorted(starts, np.arange(len(marks)), side="right") - 1
-    ranked = order[marks[order]]
-    own = anomaly[ranked]
-    nth = np.empty(len(ranked), dtype=np.int64)
-    nth[np.argsort(own, kind="stable")] = 1 + np.arange(len(ranked)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    hit = order[marks[order]]
+    own = np.searchsorted(starts, hit, side="right") - 1
+    nth = np.empty(len(hit), dtype=np.int64)
+    nth[np.argsort(own, kind="stable")] = 1 + np.arange(len(hit)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     gain = np.zeros(len(marks), dtype=np.int64)
-    gain[ranked] = np.where(nth < needed[own], 1, np.where(nth == needed[own], lengths[own] - nth + 1, 0))
+    gain[hit] = np.where(nth < needed[own], 1, np.where(nth == needed[own], lengths[own] - nth + 1, 0))
     true = np.cumsum(gain[order])[last]
     false = np.cumsum(~marks[order])[last]
     f1 = 2 * true / (marks.sum() + true + false)
     best = int(np.argmax(f1))
     return Found(float(true[best] / (true[best] + false[best])), float(true[best] / marks.sum()), float(f1[best]))
-
-
-def _falling(values: Floats) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows from the highest score down, and the position of the last row of each distinct score."""
-    order = np.argsort(-values, kind="stable")
-    falling = values[order]
-    return order, np.flatnonzero(np.r_[falling[1:] != falling[:-1], True])
 
 
 # ---- flags ----

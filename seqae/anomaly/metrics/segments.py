@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["both_classes", "checked_flags", "checked_marks", "checked_scores", "segments"]
+__all__ = ["Ranking", "both_classes", "checked_flags", "checked_marks", "checked_scores", "ranked", "segments"]
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +14,35 @@ from seqae.errors import DataError
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+class Ranking(NamedTuple):
+    """Scores (T,) and their order, found once for all metrics, which take it in place of the scores.
+
+    order: the rows (T,) from the highest score down, in any order where equal; falling: the scores in that order; last:
+    the position of the last row of each distinct score.
+    """
+
+    values: Floats
+    order: Ints
+    falling: Floats
+    last: Ints
+
+    @classmethod
+    def of(cls, values: Floats) -> Ranking:
+        """Rank scores (T,), none of them NaN."""
+        order = np.argsort(-values)
+        falling = values[order]
+        return cls(values, order, falling, np.flatnonzero(np.r_[falling[1:] != falling[:-1], True]))
+
+    def highest(self, count: int) -> Flags:
+        """Flag the `count` highest scores (T,), of equal ones the first."""
+        flags = np.zeros(len(self.values), dtype=bool)
+        if count > 0:
+            least = self.falling[count - 1]
+            flags = self.values > least
+            flags[np.flatnonzero(self.values == least)[: count - int(flags.sum())]] = True
+        return flags
 
 
 def segments(marks: ArrayLike) -> tuple[Ints, Ints]:
@@ -40,16 +71,22 @@ def checked_marks(marks: ArrayLike, what: str) -> Flags:
     return numbers == 1
 
 
-def checked_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Flags]:
+def checked_scores(scores: ArrayLike | Ranking, labels: ArrayLike) -> tuple[Floats, Flags]:
     """Return scores (T,) and labels (T,); DataError where they do not fit or a score is NaN (±inf has a rank)."""
     marks = checked_marks(labels, "the labels")
-    values = np.asarray(scores, dtype=np.float64)
+    values = scores.values if isinstance(scores, Ranking) else np.asarray(scores, dtype=np.float64)
     if values.shape != marks.shape:
         raise DataError(f"there are {len(marks)} labels for scores of the shape {values.shape}. Give one for each row.")
     missing = int(np.isnan(values).sum())
     if missing:
         raise DataError(f"{missing} of {len(values)} rows have no score (NaN). Leave them out, and say how many.")
     return values, marks
+
+
+def ranked(scores: ArrayLike | Ranking, labels: ArrayLike) -> tuple[Ranking, Flags]:
+    """Return the ranking of scores (T,) and labels (T,); errors as checked_scores."""
+    values, marks = checked_scores(scores, labels)
+    return scores if isinstance(scores, Ranking) else Ranking.of(values), marks
 
 
 def checked_flags(flags: ArrayLike, labels: ArrayLike) -> tuple[Flags, Flags]:

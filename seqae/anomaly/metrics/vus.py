@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqae.anomaly.metrics.segments import Flags, Floats, Ints, both_classes, checked_scores, segments
+from seqae.anomaly.metrics.segments import Flags, Floats, Ints, Ranking, both_classes, checked_scores, segments
 from seqae.errors import DataError, OptionError
 
 VARIANT = "TSB-AD"
@@ -38,7 +38,7 @@ class Vus(NamedTuple):
     roc: float
 
 
-def vus(scores: ArrayLike, labels: ArrayLike, window: int) -> Vus:
+def vus(scores: ArrayLike | Ranking, labels: ArrayLike, window: int) -> Vus:
     """Return VUS-PR and VUS-ROC (TSB-AD's variant) of scores (T,) against labels (T,), for margins of 0 to `window`.
 
     Higher scores are stranger; ties share their threshold. Raises DataError where labels are all equal or a score is
@@ -48,7 +48,7 @@ def vus(scores: ArrayLike, labels: ArrayLike, window: int) -> Vus:
         raise OptionError(f"window={window!r}: the widest margin of VUS is a whole number of rows, at least 0.")
     values, marks = checked_scores(scores, labels)
     both_classes(marks, "VUS")
-    level = _first_thresholds(values)
+    level = _ranked_thresholds(scores) if isinstance(scores, Ranking) else _first_thresholds(values)
     predicted = np.cumsum(np.bincount(level, minlength=THRESHOLDS)).astype(np.float64)  # (K,)
     hits = np.cumsum(np.bincount(level[marks], minlength=THRESHOLDS)).astype(np.float64)
     positives = float(marks.sum())
@@ -69,6 +69,15 @@ def _first_thresholds(values: Floats) -> Ints:
     """Return for each row the first of the falling thresholds that its score reaches (T,)."""
     falling = -np.sort(-values)[np.linspace(0, len(values) - 1, THRESHOLDS).astype(np.int64)]
     return np.searchsorted(-falling, -values, side="left")
+
+
+def _ranked_thresholds(scores: Ranking) -> Ints:
+    """Return the same of scores whose order is known."""
+    falling = -scores.falling
+    level = np.empty(len(falling), dtype=np.int64)
+    thresholds = falling[np.linspace(0, len(falling) - 1, THRESHOLDS).astype(np.int64)]
+    level[scores.order] = np.searchsorted(thresholds, falling, side="left")
+    return level
 
 
 def _margins(marks: Flags, level: Ints, window: int) -> tuple[Floats, Floats]:
