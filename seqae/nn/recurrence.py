@@ -223,7 +223,11 @@ def _candidate_first(part: Tensor) -> Tensor:
     return torch.cat([part[2 * size :], part[: 2 * size]])
 
 
+def _as_it_is(part: Tensor) -> Tensor:  # no lambda: a model must be picklable
+    return part
+
+
 CELLS: dict[str, Cell] = {
     "gru": Cell(nn.GRU, 1, _gru_step, compiled.gru, _gru_layer, _candidate_first, _gru_collapsed),
-    "lstm": Cell(nn.LSTM, 2, _lstm_step, compiled.lstm, _lstm_layer, lambda part: part, _lstm_collapsed),
+    "lstm": Cell(nn.LSTM, 2, _lstm_step, compiled.lstm, _lstm_layer, _as_it_is, _lstm_collapsed),
 }
