@@ -30,9 +30,9 @@ as the least strange one.
 VUS-PR and VUS-ROC: TSB-AD's variant, margins up to the period of the first channel. ±: standard deviation of the
 collection's mean over seeds; none where chance has no part. AP: average precision. UCR hit: the highest score lies at
 the anomaly. False alarms: flagged rows in 1,000 normal ones. Event recall: share of anomalies with a flagged row.
-Seconds: fit and scores of one series, one thread. Means are over the runs that succeeded; failed runs are counted
-beside them and listed below. Where methods are compared with each other (the first two tables and the table by series)
-a failed run has the mean score of the random one on that series."""
+Seconds: processor time of fit and scores, one series, one thread. Means are over the runs that succeeded; failed runs
+are counted beside them and listed below. Where methods are compared with each other (the first two tables and the table
+by series) a failed run has the mean score of the random one on that series."""
 
 
 def frame(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
