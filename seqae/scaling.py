@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["SCALINGS", "Scaler"]
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,26 +25,29 @@ NORMAL_IQR = 1.3489795003921634
 
 def _standard(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population standard deviation, two-pass around a first value: exact for 1e9 + small variation."""
-    origin = np.nanmin(values, axis=0)
-    centre = origin + np.nanmean(values - origin, axis=0)
-    apart = values - centre
-    np.abs(apart, out=apart)
-    largest = np.nanmax(apart, axis=0)
+    origin = np.nanmin(values, axis=0).astype(np.float64)
+    count = (~np.isnan(values)).sum(axis=0)
+
+    def pieces() -> Iterator[np.ndarray]:
+        for low in range(0, len(values), _BLOCK):
+            yield values[low : low + _BLOCK].astype(np.float64)
+
+    centre = origin + sum(np.nansum(piece - origin, axis=0) for piece in pieces()) / count
+    largest = np.fmax.reduce([np.fmax.reduce(np.abs(piece - centre)) for piece in pieces()])
     unit = np.where(largest > 0, largest, 1.0)  # squares of tiny deviations would vanish
-    apart /= unit
-    np.square(apart, out=apart)
-    return centre, unit * np.sqrt(np.nanmean(apart, axis=0))
+    squares = sum(np.nansum(np.square((piece - centre) / unit), axis=0) for piece in pieces())
+    return centre, unit * np.sqrt(squares / count)
 
 
 def _robust(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median and interquartile range / 1.349, which is the standard deviation of normal data."""
-    low, centre, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+    low, centre, high = np.nanquantile(values.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
     return centre, (high - low) / NORMAL_IQR
 
 
 def _minmax(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Minimum and range: the fitted data come to lie in [0, 1]."""
-    low = np.nanmin(values, axis=0)
+    low = np.nanmin(values, axis=0).astype(np.float64)
     return low, np.nanmax(values, axis=0) - low
 
 
@@ -53,7 +56,7 @@ def _none(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(values.shape[1]), np.ones(values.shape[1])
 
 
-# name -> function of values (T, C) float64 with NaN = missing; gives centre (C,) and width (C,).
+# name -> function of values (T, C) with NaN = missing; gives centre (C,) and width (C,), float64.
 SCALINGS: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
     "standard": _standard,
     "robust": _robust,
@@ -103,9 +106,9 @@ class Scaler:
         arrays, names = _arrays(data, channels)
         centre, width = np.empty(len(names)), np.empty(len(names))
         constant, narrow = [], []
-        for c, name in enumerate(names):  # one at a time: a float64 copy of everything may not fit into memory
-            values = np.concatenate([array[:, c] for array in arrays]).astype(np.float64)
-            values = values[~np.isnan(values)][:, None]
+        for c, name in enumerate(names):  # one at a time: a copy of everything may not fit into memory
+            parts = [array[:, c][~np.isnan(array[:, c])] for array in arrays]
+            values = (parts[0] if len(parts) == 1 else np.concatenate(parts))[:, None]
             if not len(values):
                 raise DataError(f"channel {name!r} has no observed value to fit to. Leave it out (--drop {name}).")
             if not np.isfinite(values).all():

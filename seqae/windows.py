@@ -207,8 +207,8 @@ class WindowSet:
         return start + self._bounds[series], (rows - start).clamp(max=self.window)
 
     def gather(self, index: Tensor) -> Batch:
-        """Return the windows `index` (B,) int64; everything happens on the device."""
-        starts, lengths = self.locate(index.to(self.device))
+        """Return the windows `index` (B,), whole numbers; everything happens on the device."""
+        starts, lengths = self.locate(index.to(self.device, torch.int64))
         x = self._read(self._rows, starts)
         observed = (
             torch.ones_like(x, dtype=torch.bool) if self._observed is None else self._read(self._observed, starts)
@@ -232,15 +232,15 @@ class WindowSet:
             yield index, self.gather(index)
 
     def epoch(self, generator: torch.Generator) -> Tensor:
-        """Return the windows of one training epoch in random order, (M,) int64 on the device.
+        """Return the windows of one training epoch in random order, (M,) whole numbers on the device.
 
         generator: a CPU generator, the only source of chance: the same state gives the same epoch on every device.
         """
         if self._skip == 1:
-            return torch.randperm(len(self), generator=generator).to(self.device)
+            kind = torch.int32 if len(self) < 1 << 31 else torch.int64  # half the room, the same order
+            return torch.randperm(len(self), generator=generator, dtype=kind).to(self.device)
         held, skip = self._held, self._skip
-        # At most the number of windows held, so that no series drops out of an epoch.
-        choices = held.clamp(max=skip)
+        choices = held.clamp(max=skip)  # so that no series drops out of an epoch
         phase = (torch.rand(len(held), generator=generator, dtype=torch.float64) * choices).long()
         taken = -((phase - held) // skip)
         jump = (held.cumsum(0) - held) + phase - skip * (taken.cumsum(0) - taken)

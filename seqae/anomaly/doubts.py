@@ -32,6 +32,7 @@ synthetic series and labelled ones, with the aim of few false doubts: what shows
 EVIDENCE, ROWS = 4, 100
 """What a threshold of fused scores must be above for that, about −log10 of a probability, and scores of other rows."""
 MOST = 5
+_PIECE = 1 << 18  # rows that are looked through at a time
 """What one warning names of many, at most."""
 
 
@@ -54,14 +55,20 @@ def find_codes(values: NDArray[np.float32], channel: str) -> list[Code]:
     A number of CODES that at least two rows hold, more than FAR times the range of the others away from them; others
     that are all alike have no range to tell by.
     """
-    given = values[~np.isnan(values)]
     codes = np.array(CODES).astype(np.float32)
-    coded = np.isin(given, codes)
-    if not coded.any() or coded.all():
+    held, low, high = np.zeros(len(codes), dtype=np.int64), math.inf, -math.inf
+    for start in range(0, len(values), _PIECE):
+        given = values[start : start + _PIECE]
+        coded = np.isin(given, codes)
+        if coded.any():
+            held += [int((given == code).sum()) for code in codes]
+        others = given[~coded & ~np.isnan(given)]
+        if len(others):
+            low, high = min(low, float(others.min())), max(high, float(others.max()))
+    if not held.any() or low > high:
         return []
-    low, high = float(given[~coded].min()), float(given[~coded].max())
     reach = FAR * (high - low)
-    found = [(number, int((given == held).sum())) for number, held in zip(CODES, codes, strict=True)]
+    found = zip(CODES, held.tolist(), strict=True)
     return [
         Code(channel, float(number), rows, low, high)
         for number, rows in found
@@ -72,7 +79,8 @@ def find_codes(values: NDArray[np.float32], channel: str) -> list[Code]:
 def warn_of_codes(panel: Panel) -> None:
     """Warn where channels hold numbers that look like codes for missing values."""
     columns = zip(panel.channels, zip(*(series.values.T for series in panel), strict=True), strict=True)
-    found = [code for name, parts in columns for code in find_codes(np.concatenate(parts), name)]
+    joined = ((name, parts[0] if len(parts) == 1 else np.concatenate(parts)) for name, parts in columns)
+    found = [code for name, values in joined for code in find_codes(values, name)]
     if found:
         numbers = ",".join(dict.fromkeys(f"{code.number:.10g}" for code in found))
         warnings.warn(
@@ -104,10 +112,15 @@ def find_fault(
     score: of rows above the middle between it and the median, up to `reach` apart. What lies within half a reach of it
     is left out with it; ROWS and half of all scores must remain, so that what is usual is known.
     """
-    scores = np.concatenate(totals)
     tops = [-np.inf if np.isnan(own).all() else np.nanmax(own) for own in totals]
     which = int(np.argmax(tops))
-    own, middle = totals[which], (float(np.nanmedian(scores)) + tops[which]) / 2
+    own, scores = totals[which], np.concatenate(totals)
+    scores = scores[~np.isnan(scores)]
+    if not len(scores):
+        return None
+    count, middle = len(scores), (float(np.median(scores, overwrite_input=True)) + tops[which]) / 2
+    limit = float(np.quantile(scores, 1 - alpha, overwrite_input=True))
+    del scores  # of what may be long one copy at a time is enough
     high = np.flatnonzero(np.nan_to_num(own, nan=-np.inf) > middle)
     if not len(high):  # all scores are alike
         return None
@@ -116,11 +129,11 @@ def find_fault(
     first, last = int(stretch[0]), int(stretch[-1])
     outside = np.concatenate([own[: max(first - reach // 2, 0)], own[last + reach // 2 + 1 :]])
     rest = np.concatenate([*totals[:which], outside, *totals[which + 1 :]])
-    rest, scores = rest[~np.isnan(rest)], scores[~np.isnan(scores)]
-    if len(rest) < max(ROWS, len(scores) / 2):
+    rest = rest[~np.isnan(rest)]
+    if len(rest) < max(ROWS, count / 2):
         return None
-    usual, limit = float(np.median(rest)), float(np.quantile(scores, 1 - alpha))
-    without = float(np.quantile(rest, 1 - alpha))
+    usual = float(np.median(rest, overwrite_input=True))
+    without = float(np.quantile(rest, 1 - alpha, overwrite_input=True))
     strayed = without > usual and limit - usual > STRAYED * (without - usual)
     return Fault(which, first, last, limit, without) if strayed and limit > least else None
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from seqae.errors import DataError, ModelFileError
+from seqae.scaling import SCALINGS
 from seqae.series import Panel, Series, as_panel
 
 Floats = NDArray[np.float64]
@@ -24,9 +25,8 @@ _LOWER = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0
 LEVELS = (*_LOWER, 0.5, *(round(1 - level, 6) for level in reversed(_LOWER)))
 """The shares of the training values below the stored quantiles."""
 STATISTICS = {"mean": 0.4, "spread": 0.35, "distribution": 0.2, "missing": 0.2}
-"""What is compared, and by how much it must differ at least, however steady the training data: the mean and the
-standard deviation of the normal scores, the Kolmogorov-Smirnov distance, the share missing. These and the constants
-below were chosen on simulated series and on NAB; tests/test_drift.py shows how often they err."""
+"""What is compared, and by how much it must differ at least: mean and standard deviation of the normal scores, the
+Kolmogorov-Smirnov distance, the share missing. Chosen on simulated series and NAB, as all below (tests/test_drift.py)."""
 MARGIN = 0.05
 """The training range is extended on both sides by this share of itself."""
 FAR = 3.5
@@ -67,14 +67,14 @@ class _Channel:
 
     @classmethod
     def fit(cls, arrays: list[Floats], name: str) -> _Channel:
-        rows = sum(map(len, arrays))
         given = np.concatenate([array[~np.isnan(array)] for array in arrays])
         if not len(given):
             raise DataError(f"channel {name!r} has no observed value to compare with. Leave it out (--drop {name}).")
         quantiles = np.quantile(given, LEVELS)
         shares = _counts(_edges(quantiles)[0], given[None])[0] / len(given)
-        missing = 1 - len(given) / rows
-        whole = cls(float(given.mean()), float(given.std()), missing, rows, quantiles, shares, {})
+        (mean,), (std,) = SCALINGS["standard"](given[:, None])
+        rows = sum(map(len, arrays))
+        whole = cls(float(mean), float(std), 1 - len(given) / rows, rows, quantiles, shares, {})
         return replace(whole, scales=whole._compare_blocks(arrays))
 
     @cached_property
@@ -135,8 +135,7 @@ class _Channel:
         least[1] = max(least[1], math.hypot(width, FAR * math.sqrt(STRANGE)) - width)
         low = np.minimum(centre + np.minimum(-reach, BEYOND * factor * (columns["low"] - centre)), -least)
         high = np.maximum(centre + np.maximum(reach, BEYOND * factor * (columns["high"] - centre)), least)
-        most = max(OUTSIDE, 1.5 * float(columns["outside"][0]))
-        most = min(most, 0.5) if rows >= lengths[-1] else most
+        most = min(max(OUTSIDE, 1.5 * float(columns["outside"][0])), 0.5 if rows >= lengths[-1] else 1.0)
         over = (found < low) | (found > high)
         reasons = [name for name, is_over in zip(STATISTICS, over, strict=True) if is_over]
         shorter = self.scales["still"][lengths <= rows / 4]
@@ -157,8 +156,7 @@ class _Channel:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What the training data were like, channel by channel, and how its blocks differ; at most some 300 numbers
-    for each one, however long the data."""
+    """What the training data were like, by channel, and how their blocks differ: at most some 300 numbers for each."""
 
     channels: dict[str, _Channel]
 
@@ -170,7 +168,7 @@ class Reference:
             one.values if one.labels is None else one.values[~one.labels | one.observed.any(axis=1)] for one in panel
         ]
         columns = zip(panel.channels, zip(*(values.T for values in kept), strict=True), strict=True)
-        return cls({name: _Channel.fit([part.astype(np.float64) for part in parts], name) for name, parts in columns})
+        return cls({name: _Channel.fit(list(parts), name) for name, parts in columns})
 
     def to_document(self) -> dict[str, Any]:
         """Give a JSON-able document."""
@@ -182,8 +180,8 @@ class Reference:
         try:
             return cls({name: _Channel.from_document(one) for name, one in document["channels"].items()})
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            text = f"the model file's picture of the training data cannot be read ({error!r}). Train the model again."
-            raise ModelFileError(text) from None
+            told = f"the model file's picture of the training data cannot be read ({error!r}). Train the model again."
+            raise ModelFileError(told) from None
 
 
 class Tally:
@@ -211,8 +209,7 @@ class Tally:
         self._counts[name] += _counts(self._edges[name], values[None])[0]
         self._ends[name] = min(low, float(values.min())), max(high, float(values.max()))
         step, total = new - mean, n + len(values)
-        # Chan, Golub & LeVeque 1979: moments of two parts joined
-        square += float(((values - new) ** 2).sum()) + step**2 * n * len(values) / total
+        square += float(((values - new) ** 2).sum()) + step**2 * n * len(values) / total  # Chan et al. 1979
         self._moments[name] = total, mean + step * len(values) / total, square
 
     def table(self) -> pd.DataFrame:
@@ -249,8 +246,8 @@ def drift(reference: Reference, data: Any) -> pd.DataFrame:
     the means in training standard deviations; spread_ratio: of the standard deviations; outside: the share of values
     beyond the training range and 5 % of it; distance: the two-sample Kolmogorov-Smirnov distance, at the stored
     quantiles; missing, the share of missing values, and in training; drifted; reasons: which of mean, spread,
-    distribution, missing, range, still (one value only) told so. NaN
-    where nothing can be told: without a value, and for ratios without any spread in training.
+    distribution, missing, range, still (one value only) told so. NaN where nothing can be told: without a value, and
+    for ratios without any spread in training.
 
     Drift is a mean, spread or distribution that differs from training by more than blocks of the training data of the
     same length do (Student's t at RATE, and at least by STATISTICS). These three are measured on normal scores, which
@@ -302,10 +299,13 @@ def _edges(quantiles: Floats) -> tuple[Floats, float]:
 
 def _counts(edges: Floats, values: Floats) -> Floats:
     """Return how many observed values of (K, n) lie in each bin (K, Q); the first and the last bin are outside."""
-    bins = len(edges) + 1
-    places = np.searchsorted(edges, values) + bins * np.arange(len(values))[:, None]
-    counts = np.bincount(places[~np.isnan(values)], minlength=bins * len(values))
-    return counts.reshape(len(values), bins).astype(np.float64)
+    bins, flat = len(edges) + 1, values.reshape(-1)
+    counts = np.zeros(len(values) * bins)
+    for low in range(0, len(flat), 1 << 18):  # the places of all at once would take four times their room
+        piece = flat[low : low + (1 << 18)]
+        places = np.searchsorted(edges, piece) + bins * (np.arange(low, low + len(piece)) // values.shape[1])
+        counts += np.bincount(places[~np.isnan(piece)], minlength=len(counts))
+    return counts.reshape(len(values), bins)
 
 
 def _block_lengths(lengths: list[int]) -> tuple[int, int]:

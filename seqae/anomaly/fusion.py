@@ -247,8 +247,8 @@ def _weight(head: Head, values: NDArray[np.float32], variance: float, channels: 
 
 
 def _medians(values: NDArray[np.float32]) -> Floats:
-    given = [column[~np.isnan(column)] for column in values.T]
-    return np.array([np.median(column) if len(column) else 0.0 for column in given])
+    given = (column[~np.isnan(column)] for column in values.T)
+    return np.array([np.median(column, overwrite_input=True) if len(column) else 0.0 for column in given])
 
 
 def _shares(excess: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -61,6 +61,8 @@ BLOCK = 512
 LEAST_OBSERVED = 0.5
 """The share of a window's steps that must have a value in some channel for it to say anything of its rows: what a model
 makes of a window that is nearly all gap is strange for the gap alone."""
+_ROWS = 1 << 16
+"""Rows whose mean over the channels is taken at a time."""
 
 Measure = Callable[[Batch, Output], Tensor]
 """Gives (B, W, K) of what is to be folded, NaN where there is nothing."""
@@ -230,7 +232,11 @@ def enough_observed(batch: Batch, least: float) -> Tensor:
 
 def total_score(parts: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return each step's score (R,): the mean of its parts (R, C) over the channels that have one, NaN without any."""
-    given = ~np.isnan(parts)
-    count = given.sum(axis=1)
-    total = np.where(given, parts, 0.0).sum(axis=1, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    mean = np.empty(len(parts))
+    for low in range(0, len(parts), _ROWS):
+        piece = parts[low : low + _ROWS]
+        given = ~np.isnan(piece)
+        count = given.sum(axis=1)
+        total = np.where(given, piece, 0.0).sum(axis=1, dtype=np.float64)
+        mean[low : low + _ROWS] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean

@@ -197,10 +197,12 @@ class _Loop:
         """Take a step for each batch of an epoch; None where `halt` broke it off."""
         state, sums, looked = self.state, Sums(self.device), clock()
         state.model.train()
-        batches = self.data.epoch(state.generators["shuffle"]).split(self.batch_size)
-        for number, index in enumerate(batches):
-            self.step(self.data.gather(index), state.epoch + number / len(batches), sums)
-            last, reason = number + 1 == len(batches), halt.reason
+        order = self.data.epoch(state.generators["shuffle"])
+        starts = range(0, len(order), self.batch_size)  # split() would make all of what may be many views at once
+        for number, low in enumerate(starts):
+            batch = self.data.gather(order[low : low + self.batch_size])
+            self.step(batch, state.epoch + number / len(starts), sums)
+            last, reason = number + 1 == len(starts), halt.reason
             look = clock() - looked >= LOOK_SECONDS
             # Elsewhere than on the CPU, to ask is to wait for the device.
             if (look or last or reason or self.device.type == "cpu") and not sums.finite():

@@ -46,26 +46,26 @@ class Calibration:
         cls, kind: type[Threshold], alpha: float, panel: Panel, found: Sequence[Scored], *, window: int, source: str
     ) -> Self:
         """Calibrate on the scores of a panel, in time order; DataError where no row has one. See `doubt`."""
-        together = np.concatenate([one.parts for one in found])
         scores = np.concatenate([one.total for one in found])
-        scored = ~np.isnan(scores)
-        if not scored.any():
+        scores = scores[~np.isnan(scores)]
+        if not len(scores):
             raise DataError(
                 f"no row of {source} has a score to calibrate by. Calibrate on more rows, or on rows with values."
             )
-        given = [column[~np.isnan(column)] for column in together.T]
-        baseline = np.array([np.median(column) if len(column) else 0.0 for column in given])
+        columns = (np.concatenate(parts) for parts in zip(*(one.parts.T for one in found), strict=True))
+        given = (column[~np.isnan(column)] for column in columns)
+        baseline = np.array([np.median(column, overwrite_input=True) if len(column) else 0.0 for column in given])
         disjoint = sum(len(series) // window for series in panel)
         origin = {
             "source": source,
             "series": len(panel),
             **span(panel),
-            "rows": int(scored.sum()),
+            "rows": len(scores),
             "disjoint_windows": disjoint,
             "error_limit": _limit(np.concatenate([one.error for one in found])),
             "effective": round(effective_number([one.total for one in found]), 1),
         }
-        return cls(kind.calibrate(scores[scored], alpha), baseline, origin)
+        return cls(kind.calibrate(scores, alpha), baseline, origin)
 
     def again(self, kind: type[Threshold], alpha: float) -> Self:
         """Return another threshold by the same scores."""
@@ -134,4 +134,4 @@ class Calibration:
 def _limit(errors: NDArray[np.float64]) -> float:
     """Return the 99% quantile of the rows' own errors, which says where within an event values are off."""
     given = errors[~np.isnan(errors)]
-    return float(np.quantile(given, 0.99)) if len(given) else 0.0
+    return float(np.quantile(given, 0.99, overwrite_input=True)) if len(given) else 0.0

@@ -37,23 +37,25 @@ def effective_number(parts: Sequence[ArrayLike]) -> float:
     set right to first order for the mean's being estimated. Autocovariances are pooled over the series.
     """
     given = [np.asarray(part, dtype=np.float64).ravel() for part in parts]
-    given = [part[~np.isnan(part)] for part in given]
+    given = [part[~np.isnan(part)] for part in given if not np.isnan(part).all()]
     together = np.concatenate([*given, np.empty(0)])
     n = len(together)
     if n < 2:
         return float(n)
     rank = max(1, round(TOP * n))
-    level = np.partition(together, n - rank)[n - rank]
+    together.partition(n - rank)
+    level = together[n - rank]
     share = float((together >= level).mean())
     if share == 1.0:  # the lower three quarters are all equal: what rises above them is followed
         level = np.nextafter(level, math.inf)
         share = float((together >= level).mean())
         if share == 0.0:
             return 1.0  # scores that never change tell no more than one
-    rising = [(part >= level) - share for part in given if len(part)]
+    del together
+    rising = [part >= level for part in given]
     longest, lags = max(map(len, rising)), LAGS
     while True:  # most sums end soon, and few lags take little memory
-        covariance = _autocovariance(rising, min(lags, longest))
+        covariance = _autocovariance(rising, share, min(lags, longest))
         correlation = covariance / covariance[0]
         pairs = correlation[: len(correlation) // 2 * 2].reshape(-1, 2).sum(axis=1)
         ended = bool((pairs <= 0).any())
@@ -66,14 +68,14 @@ def effective_number(parts: Sequence[ArrayLike]) -> float:
     return min(max(n / max(time, 1.0), 1.0), float(n))
 
 
-def _autocovariance(parts: Sequence[Floats], lags: int) -> Floats:
-    """Return the sums of x(t) x(t+k) over all parts, divided by all their rows, for k = 0, 1, ... (lags,)."""
+def _autocovariance(parts: Sequence[NDArray[np.bool_]], mean: float, lags: int) -> Floats:
+    """Return the sums of (x(t) − mean)(x(t+k) − mean) over all parts, divided by all their rows, for k < lags."""
     total = np.zeros(lags)
     step = max(BLOCK, lags)
     for part in parts:
         size = 1 << (min(step, len(part)) + min(step + lags, len(part)) - 1).bit_length()
         for low in range(0, len(part), step):
-            here, ahead = part[low : low + step], part[low : low + step + lags]
+            here, ahead = part[low : low + step] - mean, part[low : low + step + lags] - mean
             product = np.conj(np.fft.rfft(here, size)) * np.fft.rfft(ahead, size)
             sums = np.fft.irfft(product, size)[: min(lags, len(ahead))]  # the rest are of lags below 0
             total[: len(sums)] += sums
