@@ -3,7 +3,7 @@
     python benchmarks/choices.py
 
 Each series' network is trained once; every way to score is then measured on what it says, so that rows of the first
-table differ in the score alone. `--networks` trains other networks too, and compares them by the default score.
+table differ in the score alone. `--networks gru mlp` trains those networks too, and compares them by the default score.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from seqae.anomaly.heads import Head
 from seqae.anomaly.metrics import vus, vus_window
 from seqae.anomaly.neighbours import WindowPCA
 from seqae.anomaly.scoring import SCORERS, Folded, head_of, total_score
+from seqae.periods import choose_window
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = ("nab", "waves", "plants", "commands")
@@ -96,18 +97,34 @@ WAYS: dict[str, Way] = {
 
 DEFAULT_WAY, NETWORK_ALONE = next(iter(WAYS)), "window_error alone"
 
-NETWORKS: dict[str, dict[str, Any]] = {
-    "**the default: VAE, LSTM, hidden 64, latent 8**": {},
-    "AE": {"model": "AE"},
-    "GRU": {"cell": "gru"},
-    "hidden 128": {"hidden": 128},
-    "latent 32": {"latent": 32},
-    "masking noise": {"noise": "masking"},
-    "no KL term (beta 0)": {"beta": 0.0},
-    "learning rate .01": {"learning_rate": 0.01},
+
+def plain(channels: int, steps: int) -> seqae.Autoencoder:
+    """Return the default network with the weights and biases that PyTorch begins with."""
+    model = seqae.VAE(channels=channels, steps=steps)
+    for part in model.modules():
+        if isinstance(part, torch.nn.RNNBase):
+            part.reset_parameters()
+    return model
+
+
+def dense(channels: int, steps: int) -> seqae.Autoencoder:
+    return seqae.VAE(channels=channels, steps=steps, body="mlp")
+
+
+DEFAULT_NETWORK = "default"
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    DEFAULT_NETWORK: ("**the default: VAE, LSTM, hidden 64, latent 8**", {}),
+    "plain": ("with PyTorch's first biases", {"model": plain}),
+    "gru": ("GRU", {"cell": "gru"}),
+    "mlp": ("one dense layer of 512 each way", {"model": dense}),
+    "ae": ("AE", {"model": "AE"}),
+    "hidden": ("hidden 128", {"hidden": 128}),
+    "latent": ("latent 32", {"latent": 32}),
+    "masking": ("masking noise", {"noise": "masking"}),
+    "beta": ("no KL term (beta 0)", {"beta": 0.0}),
+    "rate": ("learning rate .01", {"learning_rate": 0.01}),
 }
-"""Other networks: options of Detector and of its fit."""
-DEFAULT_NETWORK = next(iter(NETWORKS))
+"""Networks: what they are, and options of Detector and of its fit; `model` may make one, of channels and steps."""
 OF_FIT = ("noise", "beta", "learning_rate")
 Line = dict[str, Any]
 """What is kept of one series with one network."""
@@ -137,6 +154,11 @@ def listen(case: labelled.Case, options: Mapping[str, Any], names: Sequence[str]
     """Train on a case's train part, and return what the heads say of all of it."""
     of_fit = {name: value for name, value in options.items() if name in OF_FIT}
     of_detector = {name: value for name, value in options.items() if name not in OF_FIT}
+    if callable(make := of_detector.get("model")):
+        window = choose_window(case.train).window
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            of_detector |= {"model": make(case.train.shape[1], window), "window": window}
     detector = seqae.Detector(scorer=[HEADS[name]() for name in names], **of_detector)
     detector.fit(case.train, max_time=max_time, device="cpu", seed=seed, **of_fit)
     assert detector.judge.names == list(names)
@@ -200,7 +222,7 @@ def run(job: Job) -> Line:
         case = load(job.case)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = listen(case, NETWORKS[job.network], tuple(HEADS) if plain else DEFAULT, job.max_time, job.seed)
+            found = listen(case, NETWORKS[job.network][1], tuple(HEADS) if plain else DEFAULT, job.max_time, job.seed)
             line["figures"] = {name: measure(score(found, way), case) for name, way in ways.items()}
     except Exception as error:
         return line | {"failure": f"{type(error).__name__}: {error}"}
@@ -231,16 +253,19 @@ def keys(only: str = "") -> list[str]:
     return [key for key in (*labelled.keys(only="nab/"), *invented.keys()) if key.startswith(only)]
 
 
-def table(lines: Sequence[Line], names: Sequence[str], of: Callable[[Line, str], float | None]) -> str:
-    """Return a table in Markdown: for each name the mean of each kind of series, and the mean of those."""
+def table(
+    lines: Sequence[Line], names: Mapping[str, str], of: Callable[[Line, str], float | None],
+    middle: Callable[..., Any] = np.mean,
+) -> str:  # fmt: skip
+    """Return a table in Markdown: for each name, as it is told, the middle of each kind of series, and their mean."""
     text = [f"| | {' | '.join(KINDS)} | mean |", "|---|" + "---|" * (len(KINDS) + 1)]
-    for name in names:
+    for name, told in names.items():
         means = []
         for kind in KINDS:
             values = [of(line, name) for line in lines if line["kind"] == kind]
             given = [value for value in values if value is not None]
-            means.append(float(np.mean(given)) if given else float("nan"))
-        text.append(f"| {name} | {' | '.join(f'{one:.3f}' for one in means)} | {np.mean(means):.3f} |")
+            means.append(float(middle(given)) if given else float("nan"))
+        text.append(f"| {told} | {' | '.join(f'{one:.3f}' for one in means)} | {np.mean(means):.3f} |")
     return "\n".join(text)
 
 
@@ -265,6 +290,10 @@ Their window_error alone:
 
 {alone}
 
+Share of the variance of the validation part that they explain, the median of each kind:
+
+{variance}
+
 ## Failed runs
 
 {failed}
@@ -274,30 +303,35 @@ Their window_error alone:
 def write(lines: Sequence[Line], path: Path, command: str, max_time: float, seed: int) -> None:
     """Write the tables of all that succeeded, and the failures by name."""
     worked = [line for line in lines if not line["failure"]]
-    plain = [line for line in worked if line["network"] == DEFAULT_NETWORK]
-    counts = {kind: sum(line["kind"] == kind for line in plain) for kind in KINDS}
+    alone = [line for line in worked if line["network"] == DEFAULT_NETWORK]
+    counts = {kind: sum(line["kind"] == kind for line in alone) for kind in KINDS}
 
     def of_network(figure: str) -> Callable[[Line, str], float | None]:
         return lambda line, name: line["figures"][figure] if line["network"] == name else None
 
-    trained = [name for name in NETWORKS if any(line["network"] == name for line in worked)]
+    told = {name: told for name, (told, _) in NETWORKS.items() if any(line["network"] == name for line in worked)}
     failed = [f"- {line['case']}, {line['network']}: {line['failure']}" for line in lines if line["failure"]]
     path.write_text(
         TEXT.format(
             command=command, date=datetime.date.today(), machine=f"{platform.machine()}, {os.cpu_count()} cores",
-            seqae=seqae.__version__, torch=torch.__version__, max_time=max_time, seed=seed, count=len(plain), **counts,
-            epochs=int(np.median([line["epochs"] for line in plain])),
-            explained=float(np.median([line["explained"] for line in plain])),
-            ways=table(plain, list(WAYS), lambda line, name: line["figures"][name]),
-            networks=table(worked, trained, of_network(DEFAULT_WAY)),
-            alone=table(worked, trained, of_network(NETWORK_ALONE)), failed="\n".join(failed) or "None.",
+            seqae=seqae.__version__, torch=torch.__version__, max_time=max_time, seed=seed, count=len(alone), **counts,
+            epochs=int(np.median([line["epochs"] for line in alone])),
+            explained=float(np.median([line["explained"] for line in alone])),
+            ways=table(alone, dict(zip(WAYS, WAYS, strict=True)), lambda line, name: line["figures"][name]),
+            networks=table(worked, told, of_network(DEFAULT_WAY)),
+            alone=table(worked, told, of_network(NETWORK_ALONE)),
+            variance=table(
+                worked, told, lambda line, name: line["explained"] if line["network"] == name else None, np.median
+            ),
+            failed="\n".join(failed) or "None.",
         )
     )  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", action="store_true", help="train the other networks too")
+    others = [name for name in NETWORKS if name != DEFAULT_NETWORK]
+    parser.add_argument("--networks", nargs="+", choices=others, default=[], help="train these networks, too")
     parser.add_argument("--max-time", type=float, default=10.0, help="seconds of training for each series")
     parser.add_argument("--only", default="", help="take the series whose key begins so, such as invented/plants")
     parser.add_argument("--seed", type=int, default=0)
@@ -307,7 +341,7 @@ def main() -> None:
     chosen = parser.parse_args()
     jobs = [
         Job(key, name, chosen.max_time, chosen.seed)
-        for name in (NETWORKS if chosen.networks else [DEFAULT_NETWORK])
+        for name in (DEFAULT_NETWORK, *chosen.networks)
         for key in keys(chosen.only)
     ]
     done = {job_of(line) for line in read_cache(chosen.cache)}

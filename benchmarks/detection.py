@@ -258,7 +258,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--methods", help="run these, separated by commas; also: ours, classical, peer")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of every method that chance has a part in")
     parser.add_argument("--max-time", type=float, default=20.0, help="seconds of training for each of our models")
-    parser.add_argument("--limit", type=float, default=1800.0, help="seconds of processor time after which a run counts as failed")
+    parser.add_argument("--limit", type=float, default=1800.0, help="processor seconds after which a run has failed")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--again", action="store_true", help="run what failed once more")
     parser.add_argument("--table", action="store_true", help="run nothing; write the tables from the cache")

@@ -32,7 +32,7 @@ def _autoencoder(
     named = {"name": body} if isinstance(body, str) else dict(body)
     name = named.pop("name", "")
     make = choose(BODIES, name, "body")
-    frame = _frame(channels, image, steps if name != "rnn" else None, _size("latent", latent), condition)
+    frame = _frame(channels, image, steps, _size("latent", latent), condition)
     if name == "rnn":
         named = {key: _size(key, value) if key in ("hidden", "layers") else value for key, value in recurrent.items()}
     elif changed := [key for key, value in recurrent.items() if value != RECURRENT[key]]:
@@ -97,7 +97,8 @@ def AE(
     channels: C of a series; or image: (H, W, K) of images, which go through as H rows of W · K values. body: "rnn" with
     hidden, cell, decoder_type, layers, bidirectional, feedback and reverse; "mlp" or "conv", by name or with arguments,
     as {"name": "mlp", "hidden": [512]} (see `seqae.nn.bodies`). steps: T of the windows of a series, which the body mlp
-    needs. Raises OptionError for what cannot be built.
+    needs; rnn takes windows of any length, and is quicker to learn where it is told the usual one. Raises OptionError
+    for what cannot be built.
     """
     return _autoencoder("AE", **locals())
 

@@ -73,5 +73,13 @@ def test_failures_are_counted_and_named_in_the_tables(modules, tmp_path):
     choices.write([worked, failed], tmp_path / "choices.md", "a command", 1.0, 0)
     text = (tmp_path / "choices.md").read_text()
     assert "1 series: 0 of NAB" in text
-    assert "- invented/plants/1, **the default: VAE, LSTM, hidden 64, latent 8**: the process died" in text
+    assert "- invented/plants/1, default: the process died" in text
     assert "| their sum | nan | 0.250 | nan | nan | nan |" in text
+
+
+@pytest.mark.parametrize("name", ["plain", "mlp"])
+def test_other_networks_are_made_for_the_series(modules, name):
+    choices = modules["choices"]
+    case = modules["invented"].load("invented/waves/0")
+    found = choices.listen(case, choices.NETWORKS[name][1], choices.DEFAULT, 0.5, 0)
+    assert 0 <= choices.measure(choices.score(found, choices.Way()), case) <= 1

@@ -26,7 +26,7 @@ LEVELS = (*_LOWER, 0.5, *(round(1 - level, 6) for level in reversed(_LOWER)))
 """The shares of the training values below the stored quantiles."""
 STATISTICS = {"mean": 0.4, "spread": 0.35, "distribution": 0.2, "missing": 0.2}
 """What is compared, and by how much it must differ at least: mean and standard deviation of the normal scores, the
-Kolmogorov-Smirnov distance, the share missing. Chosen on simulated series and NAB, as all below (tests/test_drift.py)."""
+Kolmogorov-Smirnov distance, the share missing. Chosen on simulated series and NAB, as all below (test_drift.py)."""
 MARGIN = 0.05
 """The training range is extended on both sides by this share of itself."""
 FAR = 3.5

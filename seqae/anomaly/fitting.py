@@ -69,7 +69,7 @@ def train(
     preparation = Preparation.fit(parts.fit, scaled, panel, scaling=options["scaling"], condition=condition)
     preparation = replace(preparation, min_observed=min_observed)
     if start is None:
-        model = build_model(options, len(panel.channels), preparation.conditions.size, seed)
+        model = build_model(options, len(panel.channels), window, preparation.conditions.size, seed)
     else:
         model, preparation = copy.deepcopy(start[0]), replace(preparation, conditions=start[1].conditions)
         start[1].check_step(panel)
@@ -129,7 +129,7 @@ def default_condition(model: str | Autoencoder, condition: str | Sequence[str] |
     return "calendar"
 
 
-def build_model(options: Mapping[str, Any], channels: int, condition: int, seed: int) -> Autoencoder:
+def build_model(options: Mapping[str, Any], channels: int, window: int, condition: int, seed: int) -> Autoencoder:
     """Return the model, its first weights drawn from the seed; a caller's own model is returned as it is."""
     if not isinstance(options["model"], str):
         return options["model"]
@@ -140,7 +140,7 @@ def build_model(options: Mapping[str, Any], channels: int, condition: int, seed:
         arguments |= {"condition": condition, "prior": options["prior"]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return choose(MODELS, options["model"], "model")(channels=channels, **arguments)
+        return choose(MODELS, options["model"], "model")(channels=channels, steps=window, **arguments)
 
 
 def check_values(model: Autoencoder, preparation: Preparation, panel: Panel, part: str) -> None:

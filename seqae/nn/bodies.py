@@ -28,7 +28,7 @@ class Frame(NamedTuple):
     extras: int
     """Numbers a value that the likelihood wants beside the location."""
     steps: int | None = None
-    """T, where the body takes no other; None for any."""
+    """T of a window: the body mlp takes no other; the body rnn takes any, and begins with memories of this length."""
     image: tuple[int, int, int] | None = None
     """(H, W, K) where a window is an image: H = T steps of W · K = C values."""
 
@@ -47,12 +47,13 @@ def recurrent(
     """Return a GRU or LSTM over the steps of a series or the rows of an image (`seqae.nn.recurrence`)."""
     encoder = RecurrentEncoder(
         channels=frame.channels, condition=frame.condition, hidden=hidden, cell=cell, layers=layers,
-        bidirectional=bidirectional,
+        bidirectional=bidirectional, steps=frame.steps,
     )  # fmt: skip
     decoder = partial(
         RecurrentDecoder,
         latent=frame.latent, condition=frame.condition, hidden=hidden, channels=frame.channels, cell=cell,
         decoder_type=decoder_type, layers=layers, feedback=feedback, reverse=reverse, extras=frame.extras,
+        steps=frame.steps,
     )  # fmt: skip
     return encoder, decoder
 

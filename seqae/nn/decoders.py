@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqae.errors import choose
-from seqae.nn.recurrence import CELLS, Feedback, run
+from seqae.nn.recurrence import CELLS, Feedback, remember, run
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RecurrentDecoder(Decoder):
 
     It sees the window through z and c alone. An LSTM's cell state starts likewise, and every layer, each with rows of
     A of its own. With `reverse` the last step comes first (Sutskever et al. 2014; Malhotra et al. 2016) and the result
-    is turned back.
+    is turned back. steps: see `remember`; a decoder gives windows of any length.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class RecurrentDecoder(Decoder):
         feedback: str = "hidden",
         reverse: bool = False,
         extras: int = 0,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         self.cell = choose(CELLS, cell, "cell")
@@ -95,6 +96,7 @@ class RecurrentDecoder(Decoder):
         if self.wiring.output:
             inputs += channels if self.projected else hidden
         self.rnn = self.cell.library(inputs, hidden, num_layers=layers)
+        remember(self.rnn, steps)
 
     def forward(
         self,

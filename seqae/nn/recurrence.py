@@ -17,7 +17,7 @@ Everything is time-first: u: (T, B, I), hidden states: (T, B, H).
 
 from __future__ import annotations
 
-__all__ = ["CELLS", "Cell", "Feedback", "last", "run"]
+__all__ = ["CELLS", "Cell", "Feedback", "last", "remember", "run"]
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -59,6 +59,28 @@ class Cell:
     layer: Callable[..., Layer]  # a layer's four weights as `compiled` wants them
     fed: Callable[[Tensor], Tensor]  # likewise the weights of what is fed back
     collapsed: Callable[[nn.RNNBase, Tensor, State, Feedback], Tensor]  # the whole closed loop of one layer
+
+
+MEMORY = 64
+"""Steps that memories span where a window's length is not told."""
+
+
+def remember(rnn: nn.RNNBase, steps: int | None) -> None:
+    """Draw the biases of the gates that keep a unit's state so that it lasts from 1 to T = `steps` steps.
+
+    Chrono initialisation (Tallec & Ollivier 2018, §3): log u with u uniform over [1, T − 1], for the GRU's z and the
+    LSTM's forget gate; the LSTM's input gate has the opposite. With the library's biases, about 0, half of the state is
+    gone after a step, and long windows are learned late or never (benchmarks/results/choices.md).
+    """
+    with torch.no_grad():
+        for name, bias in rnn.named_parameters():
+            if not name.startswith("bias"):
+                continue
+            gates = bias.view(-1, rnn.hidden_size)  # i, f, g, o; r, z, n
+            drawn = "_ih_" in name  # the other bias of each gate, which is added, is 0
+            gates[1] = gates[1].uniform_(1.0, max((steps or MEMORY) - 1.0, 1.0)).log() if drawn else 0.0
+            if isinstance(rnn, nn.LSTM):
+                gates[0] = -gates[1]
 
 
 def run(cell: Cell, rnn: nn.RNNBase, inputs: Tensor, state: State, feedback: Feedback | None) -> Tensor:
