@@ -277,6 +277,11 @@ def row_lines(data: bytes, shown: str, delimiter: str, width: int, before: int =
     return lines
 
 
+def _per_line(marked: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return how many bytes of each line are marked (N,); ends: the place behind each line's last byte."""
+    return np.diff(np.concatenate([[0], np.cumsum(marked, dtype=np.int32)])[ends], prepend=0)
+
+
 def _count_fields(data: bytes, delimiter: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of every line that is not blank, and its fields; for data without quotes, block by block."""
     lines, fields = [], []
@@ -288,12 +293,10 @@ def _count_fields(data: bytes, delimiter: str) -> tuple[np.ndarray, np.ndarray]:
         ends = np.flatnonzero(block == ord("\n"))
         if data[end - 1 : end] != b"\n":
             ends = np.append(ends, len(block))
-        inked = np.flatnonzero(block > ord(" "))
-        begins = np.concatenate([[0], ends[:-1] + 1])
-        parted = np.flatnonzero(block == ord(delimiter))
-        filled = np.searchsorted(inked, ends) > np.searchsorted(inked, begins)
-        parts = np.searchsorted(parted, ends) - np.searchsorted(parted, begins)
-        filled |= parts > 0
+        parts = _per_line(block == ord(delimiter), ends)
+        filled = parts > 0
+        if not filled.all():  # a line without a delimiter may be one value, or blank
+            filled |= _per_line(block > ord(" "), ends) > 0
         lines.append(np.flatnonzero(filled) + line)
         fields.append(parts[filled] + 1)
         start, line = end, line + len(ends)
