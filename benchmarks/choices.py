@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import invented
 import labelled
@@ -27,7 +28,7 @@ from jobs import append, read_cache, work
 from numpy.typing import NDArray
 
 import seqae
-from seqae.anomaly.fusion import Fusion
+from seqae.anomaly import fusion
 from seqae.anomaly.heads import Head
 from seqae.anomaly.metrics import vus, vus_window
 from seqae.anomaly.neighbours import WindowPCA
@@ -68,8 +69,8 @@ class Way(NamedTuple):
     how: str = "max"
     ranges: bool = True
     """Whether channels are compared in their usual ranges."""
-    explained: bool = True
-    """Whether reconstructions count by what they explain."""
+    power: float = fusion.POWER
+    """Of the share of the variance that a reconstruction explains, by which it counts."""
     joint: bool = True
     """Whether neighbours in all channels at once count by 1/C."""
 
@@ -78,9 +79,11 @@ WAYS: dict[str, Way] = {
     "**the default: window_error, nearest_shape, window_pca; max**": Way(),
     "their sum": Way(how="sum"),
     "channels not in their usual ranges": Way(ranges=False),
-    "reconstructions not by what they explain": Way(explained=False),
+    "reconstructions by the square of what they explain": Way(power=2),
+    "by its eighth power": Way(power=8),
+    "not by what they explain": Way(power=0),
     "neighbours not by 1/C": Way(joint=False),
-    "none of the three": Way(ranges=False, explained=False, joint=False),
+    "none of the three": Way(ranges=False, power=0, joint=False),
     "80% of the variance in the PCA": Way(("window_error", "nearest_shape", "Pca80")),
     "95% of it": Way(("window_error", "nearest_shape", "Pca95")),
     "without the network": Way(("nearest_shape", "window_pca")),
@@ -189,14 +192,13 @@ def score(found: Said, way: Way) -> NDArray[np.float64]:
     for name in way.names:
         given = HEADS[name]()
         heads[name] = head = head_of(given)
-        if not way.explained:
-            head.explains = False
         if not way.joint:
             head.joint = False  # type: ignore[misc]
     series = [found.said[name] for name in (*way.names, "error")]
     held = [Folded(one.values[found.validation], one.coverage[found.validation]) for one in series]
     known = {name: parts for name, parts in found.known.items() if name in way.names and way.ranges}
-    return Fusion.fit(heads, way.how, [held], found.variance, known)(series).total
+    with mock.patch.object(fusion, "POWER", way.power):
+        return fusion.Fusion.fit(heads, way.how, [held], found.variance, known)(series).total
 
 
 def measure(scores: NDArray[np.float64], case: labelled.Case) -> float:

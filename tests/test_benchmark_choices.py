@@ -54,7 +54,7 @@ def test_ways_differ_in_what_they_name(modules):
     found = choices.listen(case, {"hidden": 8}, ("window_error", "nearest_shape", "window_pca"), 1.0, 0)
     default = choices.score(found, choices.Way())
     assert default.shape == (len(case.values),)
-    for changed in ({"ranges": False}, {"explained": False}, {"joint": False}, {"how": "sum"}):
+    for changed in ({"ranges": False}, {"power": 0}, {"joint": False}, {"how": "sum"}):
         assert not np.allclose(choices.score(found, choices.Way(**changed)), default, equal_nan=True), changed
     alone = choices.score(found, choices.Way(("window_pca",)))
     np.testing.assert_allclose(alone, found.said["window_pca"].values.mean(axis=1, dtype=np.float64))

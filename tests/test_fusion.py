@@ -57,7 +57,7 @@ def test_evidence_is_of_the_mean_over_channels_and_weighted_by_what_a_head_expla
     # of these three only window_error is the squared error of a reconstruction
     left = np.concatenate([one[0].values for one in (said(500), said(300, 1))]).mean() / 40.0
     # and nearest_shape looks for one neighbour in both channels
-    assert fusion.weights == pytest.approx(((1 - left) ** 2, 1 / 2, 1))
+    assert fusion.weights == pytest.approx(((1 - left) ** 4, 1 / 2, 1))
     for head, tail, weight, own in zip(new, fusion.tails, fusion.weights, scored.evidence, strict=False):
         np.testing.assert_allclose(own, weight * tail.evidence(head.values.mean(1, dtype=np.float64)))
     np.testing.assert_allclose(scored.total, scored.evidence.max(axis=0))

@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 
 LOW, HIGH = 0.01, 0.99
 """The quantiles of the scores that the tail beyond the upper one is drawn through."""
+POWER = 4
+"""A reconstruction's error counts by this power of the share of the variance that it explains."""
 LEAST = 0.01
 """The weight of a head that explains nothing: a series must have some score."""
 MOST = 32.0
@@ -122,9 +124,9 @@ class Fusion:
     each part, (C,) or (1,) per head, and last that of the squared errors.
 
     Chosen on invented series and NAB (benchmarks/results/choices.md): the error of a reconstruction counts by the
-    square of the share of the variance of normal data that it explains, since where that is little a high error is
-    nothing strange, and of several channels each in its usual range. A head that looks for a neighbour in all channels
-    at once counts by 1/C: the more channels, the farther is every neighbour.
+    fourth power of the share of the variance of normal data that it explains, since where that is little a high error
+    is nothing strange, and of several channels each in its usual range. A head that looks for a neighbour in all
+    channels at once counts by 1/C: the more channels, the farther is every neighbour.
     """
 
     def __init__(
@@ -243,7 +245,7 @@ def _weight(head: Head, values: NDArray[np.float32], variance: float, channels: 
         return 1.0
     left = total_score(values)
     explained = 1 - float(np.nanmean(left)) / variance if variance > 0 and not np.isnan(left).all() else 0.0
-    return max(LEAST, max(explained, 0.0) ** 2)
+    return max(LEAST, max(explained, 0.0) ** POWER)
 
 
 def _medians(values: NDArray[np.float32]) -> Floats:
