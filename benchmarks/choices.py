@@ -101,7 +101,7 @@ WAYS: dict[str, Way] = {
 DEFAULT_WAY, NETWORK_ALONE = next(iter(WAYS)), "window_error alone"
 
 
-def plain(channels: int, steps: int) -> seqae.Autoencoder:
+def plain(*, channels: int, steps: int) -> seqae.Autoencoder:
     """Return the default network with the weights and biases that PyTorch begins with."""
     model = seqae.VAE(channels=channels, steps=steps)
     for part in model.modules():
@@ -110,16 +110,12 @@ def plain(channels: int, steps: int) -> seqae.Autoencoder:
     return model
 
 
-def dense(channels: int, steps: int) -> seqae.Autoencoder:
-    return seqae.VAE(channels=channels, steps=steps, body="mlp")
-
-
 DEFAULT_NETWORK = "default"
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     DEFAULT_NETWORK: ("**the default: VAE, LSTM, hidden 64, latent 8**", {}),
     "plain": ("with PyTorch's first biases", {"model": plain}),
     "gru": ("GRU", {"cell": "gru"}),
-    "mlp": ("one dense layer of 512 each way", {"model": dense}),
+    "mlp": ("one dense layer of 512 each way", {"model": partial(seqae.VAE, body="mlp")}),
     "ae": ("AE", {"model": "AE"}),
     "hidden": ("hidden 128", {"hidden": 128}),
     "latent": ("latent 32", {"latent": 32}),
@@ -161,7 +157,7 @@ def listen(case: labelled.Case, options: Mapping[str, Any], names: Sequence[str]
         window = choose_window(case.train).window
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            of_detector |= {"model": make(case.train.shape[1], window), "window": window}
+            of_detector |= {"model": make(channels=case.train.shape[1], steps=window), "window": window}
     detector = seqae.Detector(scorer=[HEADS[name]() for name in names], **of_detector)
     detector.fit(case.train, max_time=max_time, device="cpu", seed=seed, **of_fit)
     assert detector.judge.names == list(names)
@@ -309,7 +305,7 @@ def write(lines: Sequence[Line], path: Path, command: str, max_time: float, seed
     counts = {kind: sum(line["kind"] == kind for line in alone) for kind in KINDS}
 
     def of_network(figure: str) -> Callable[[Line, str], float | None]:
-        return lambda line, name: line["figures"][figure] if line["network"] == name else None
+        return lambda line, name: (line["figures"] | line)[figure] if line["network"] == name else None
 
     told = {name: told for name, (told, _) in NETWORKS.items() if any(line["network"] == name for line in worked)}
     failed = [f"- {line['case']}, {line['network']}: {line['failure']}" for line in lines if line["failure"]]
@@ -320,20 +316,17 @@ def write(lines: Sequence[Line], path: Path, command: str, max_time: float, seed
             epochs=int(np.median([line["epochs"] for line in alone])),
             explained=float(np.median([line["explained"] for line in alone])),
             ways=table(alone, dict(zip(WAYS, WAYS, strict=True)), lambda line, name: line["figures"][name]),
-            networks=table(worked, told, of_network(DEFAULT_WAY)),
-            alone=table(worked, told, of_network(NETWORK_ALONE)),
-            variance=table(
-                worked, told, lambda line, name: line["explained"] if line["network"] == name else None, np.median
-            ),
-            failed="\n".join(failed) or "None.",
+            networks=table(worked, told, of_network(DEFAULT_WAY)), alone=table(worked, told, of_network(NETWORK_ALONE)),
+            variance=table(worked, told, of_network("explained"), np.median), failed="\n".join(failed) or "None.",
         )
     )  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    others = [name for name in NETWORKS if name != DEFAULT_NETWORK]
-    parser.add_argument("--networks", nargs="+", choices=others, default=[], help="train these networks, too")
+    parser.add_argument(
+        "--networks", nargs="+", choices=list(NETWORKS)[1:], default=[], help="train these networks, too"
+    )
     parser.add_argument("--max-time", type=float, default=10.0, help="seconds of training for each series")
     parser.add_argument("--only", default="", help="take the series whose key begins so, such as invented/plants")
     parser.add_argument("--seed", type=int, default=0)

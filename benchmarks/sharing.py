@@ -21,9 +21,8 @@ import torch
 
 OUTPUT = Path(__file__).parent / "results" / "sharing.md"
 CORES = os.cpu_count() or 1
-ALONE = {"OMP_NUM_THREADS": "1"}
 SETTINGS: dict[str, dict[str, str]] = {
-    "1 thread": ALONE,
+    "1 thread": {"OMP_NUM_THREADS": "1"},
     f"{CORES} threads": {},
     f"{CORES}, OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
 }

@@ -97,8 +97,8 @@ def AE(
     channels: C of a series; or image: (H, W, K) of images, which go through as H rows of W · K values. body: "rnn" with
     hidden, cell, decoder_type, layers, bidirectional, feedback and reverse; "mlp" or "conv", by name or with arguments,
     as {"name": "mlp", "hidden": [512]} (see `seqae.nn.bodies`). steps: T of the windows of a series, which the body mlp
-    needs; rnn takes windows of any length, and is quicker to learn where it is told the usual one. Raises OptionError
-    for what cannot be built.
+    needs; rnn takes windows of any length, and begins with memories as long as this one (64 where none is told).
+    Raises OptionError for what cannot be built.
     """
     return _autoencoder("AE", **locals())
 

@@ -81,5 +81,9 @@ def test_failures_are_counted_and_named_in_the_tables(modules, tmp_path):
 def test_other_networks_are_made_for_the_series(modules, name):
     choices = modules["choices"]
     case = modules["invented"].load("invented/waves/0")
+    made = choices.NETWORKS[name][1]["model"](channels=1, steps=30)
+    biases = [bias for part, bias in made.named_parameters() if ".rnn.bias" in part]
+    assert len(biases) == (4 if name == "plain" else 0)
+    assert all(0 < bias.abs().max() <= 1 / 8 for bias in biases)  # PyTorch's, of 64 units: within 1 / √64
     found = choices.listen(case, choices.NETWORKS[name][1], choices.DEFAULT, 0.5, 0)
-    assert 0 <= choices.measure(choices.score(found, choices.Way()), case) <= 1
+    assert 0 < choices.measure(choices.score(found, choices.Way()), case) <= 1

@@ -139,3 +139,12 @@ def test_a_fault_in_the_rows_held_back_is_said_with_its_time():
     assert cured.calibration.threshold.value < faulty.calibration.threshold.value / 5
     with pytest.warns(SeqaeWarning, match=r"rows \d+ to \d+ of series .*\(data given to calibrate\(\)\)"):
         detector.calibrate(frame["flow"].to_numpy()[1500:])
+
+
+def test_codes_are_found_across_pieces(monkeypatch):
+    values = np.array([1, 2, -9999, np.nan, np.nan, np.nan, 3, -9999, 2.5, -9999], dtype=np.float32)
+    whole = find_codes(values, "flow")
+    monkeypatch.setattr("seqae.anomaly.doubts._PIECE", 3)
+    (found,) = find_codes(values, "flow")
+    assert [found] == whole
+    assert (found.number, found.rows, found.low, found.high) == (-9999, 3, 1, 3)

@@ -11,7 +11,7 @@ import pytest
 from scipy.signal import lfilter
 from scipy.stats import ks_2samp
 
-from seqae.anomaly.drift import Reference, Tally, drift, warning
+from seqae.anomaly.drift import Reference, Tally, _counts, drift, warning
 from seqae.datasets.synthetic import regime_switching
 from seqae.errors import DataError, ModelFileError
 from seqae.series import Panel, Series
@@ -237,3 +237,15 @@ def test_the_warning_names_the_worst_channels_with_their_figures():
     assert "; and 1 more. Train on newer data (seqae train --from MODEL), or calibrate again (--calibrate)." in text
     assert "50% missing, in training 0%" in warning(table, "pump", most=4)
     assert "\n" not in text
+
+
+def test_values_are_counted_alike_in_pieces():
+    values = np.random.default_rng(0).normal(size=(4, 11))
+    values[1, 3:9] = np.nan
+    edges = np.linspace(-2, 2, 6)
+    counts = _counts(edges, values, 5)
+    for row, own in zip(values, counts, strict=True):
+        given = row[~np.isnan(row)]
+        expected = [(given < edges[0]).sum(), *np.histogram(given, edges)[0], (given > edges[-1]).sum()]
+        assert own.tolist() == expected
+    assert np.array_equal(counts, _counts(edges, values))

@@ -176,3 +176,19 @@ def test_rows_scaled_some_at_a_time_are_those_scaled_at_once(monkeypatch):
     np.testing.assert_array_equal(scaler.apply(values), expected)
     np.testing.assert_array_equal(scaler.apply(values.reshape(5, 10, 2)), expected.reshape(5, 10, 2))
     np.testing.assert_array_equal(scaler.apply(values[3]), expected[3])
+
+
+@pytest.mark.parametrize("kind", SCALINGS)
+def test_rows_taken_in_pieces_give_the_same_scale(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = (1e6 + np.random.default_rng(0).normal(size=(50, 2))).astype(np.float32)
+    values[10:25, 1] = np.nan  # a whole piece without a value among them
+    whole = SCALINGS[kind](values)
+    monkeypatch.setattr("seqae.scaling._BLOCK", 7)
+    pieces = SCALINGS[kind](values)
+    for one, other in zip(pieces, whole, strict=True):
+        assert one.dtype == np.float64
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    if kind == "standard":
+        exact = values.astype(np.float64)
+        np.testing.assert_allclose(pieces[0], np.nanmean(exact, axis=0), rtol=1e-14)
+        np.testing.assert_allclose(pieces[1], np.nanstd(exact, axis=0), rtol=1e-9)

@@ -246,3 +246,13 @@ def test_scoring_leaves_the_model_as_it_was_and_samples_nothing(capsys):
 def test_an_unknown_mode_is_refused(model):
     with pytest.raises(OptionError, match="Choose one of: causal, overlap, centred"):
         score(model, [values(30)], mode="sideways")
+
+
+def test_the_total_of_many_rows_is_taken_in_pieces(monkeypatch):
+    parts = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
+    parts[4:9, 1] = parts[6] = np.nan
+    whole = total_score(parts)
+    monkeypatch.setattr("seqae.anomaly.scoring._ROWS", 5)
+    np.testing.assert_array_equal(total_score(parts), whole)
+    assert np.isnan(whole[6])
+    assert np.isfinite(np.delete(whole, 6)).all()

@@ -364,3 +364,11 @@ def test_views_refuse_what_they_cannot_show():
     with pytest.raises(OptionError, match="size=0"):
         next(WindowSet([rows(9)], window=4).blocks(0))
     assert set(PHASES) == {"fixed", "random"}
+
+
+def test_an_epoch_of_all_windows_takes_half_the_room_in_the_same_order():
+    held = WindowSet([rows(60)], window=10)
+    index = held.epoch(seeded(5))
+    assert index.dtype == torch.int32
+    assert index.tolist() == torch.randperm(len(held), generator=seeded(5)).tolist()
+    assert torch.equal(held.gather(index).x, held.gather(index.long()).x)

@@ -297,12 +297,12 @@ def _edges(quantiles: Floats) -> tuple[Floats, float]:
     return np.unique([low - margin, *quantiles[quantiles < high], high + margin]), margin
 
 
-def _counts(edges: Floats, values: Floats) -> Floats:
+def _counts(edges: Floats, values: Floats, most: int = 1 << 18) -> Floats:
     """Return how many observed values of (K, n) lie in each bin (K, Q); the first and the last bin are outside."""
     bins, flat = len(edges) + 1, values.reshape(-1)
     counts = np.zeros(len(values) * bins)
-    for low in range(0, len(flat), 1 << 18):  # the places of all at once would take four times their room
-        piece = flat[low : low + (1 << 18)]
+    for low in range(0, len(flat), most):  # the places of all at once would take four times their room
+        piece = flat[low : low + most]
         places = np.searchsorted(edges, piece) + bins * (np.arange(low, low + len(piece)) // values.shape[1])
         counts += np.bincount(places[~np.isnan(piece)], minlength=len(counts))
     return counts.reshape(len(values), bins)

@@ -70,7 +70,7 @@ def remember(rnn: nn.RNNBase, steps: int | None) -> None:
 
     Chrono initialisation (Tallec & Ollivier 2018, §3): log u with u uniform over [1, T − 1], for the GRU's z and the
     LSTM's forget gate; the LSTM's input gate has the opposite. With the library's biases, about 0, half of the state is
-    gone after a step, and long windows are learned late or never (benchmarks/results/choices.md).
+    gone after a step, and as long a training explains less of the data (benchmarks/results/choices.md).
     """
     with torch.no_grad():
         for name, bias in rnn.named_parameters():
