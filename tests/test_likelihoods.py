@@ -6,13 +6,13 @@ import torch
 from scipy import stats
 
 from seqae.errors import DataError
+from seqae.nn.densities import LogisticLevels
 from seqae.nn.likelihoods import (
     LIKELIHOODS,
     SMALLEST_SCALE,
     Bernoulli,
     ContinuousBernoulli,
     DiscretizedLogistic,
-    LogisticLevels,
     NormalFixed,
     NormalShared,
 )
@@ -49,6 +49,21 @@ def test_density_mean_and_interval_are_scipys(name):
         low, high = likelihood.interval(distribution, level)
         np.testing.assert_allclose(truth.cdf(high.detach().double().numpy()), 0.5 + level / 2, atol=1e-5)
         np.testing.assert_allclose(truth.cdf(low.detach().double().numpy()), 0.5 - level / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if not LIKELIHOODS[name].unit])
+def test_densities_and_their_gradients_are_pytorchs_own(name):
+    likelihood, distribution, _ = made(name)
+    x, weights = torch.randn(3, 4, 2), list(likelihood.parameters())
+    own = type(distribution).__mro__[1]
+    expected = own(**{key: getattr(distribution, key) for key in own.arg_constraints}).log_prob(x)
+    torch.testing.assert_close(distribution.log_prob(x), expected)
+    torch.testing.assert_close(distribution.expand((5, 3, 4, 2)).log_prob(x), expected.expand(5, 3, 4, 2))
+    if weights:
+        found, truth = (
+            torch.autograd.grad(each.sum(), weights, retain_graph=True) for each in (distribution.log_prob(x), expected)
+        )
+        torch.testing.assert_close(found, truth)
 
 
 @pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "discretized_logistic"])

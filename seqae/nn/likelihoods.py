@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, distributions, nn
 from torch.nn import functional as F
 
-from seqae.errors import DataError
+from seqae.nn import densities
 
 # σ below this (in scaled units) would let a noiseless stretch of training data dominate every score.
 SMALLEST_SCALE = 1e-3
@@ -79,7 +79,7 @@ class Normal(Likelihood):
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        return distributions.Normal(location, _scale(self.log_scale).expand_as(location), validate_args=False)
+        return densities.Normal(location, _scale(self.log_scale))
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         return _central(distribution, level)
@@ -93,7 +93,7 @@ class NormalShared(Likelihood):
         self.log_scale = nn.Parameter(torch.zeros(1))
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        return distributions.Normal(location, _scale(self.log_scale).expand_as(location), validate_args=False)
+        return densities.Normal(location, _scale(self.log_scale))
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         return _central(distribution, level)
@@ -107,7 +107,7 @@ class NormalFixed(Likelihood):
         self.sigma = float(sigma)
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        return distributions.Normal(location, torch.full_like(location, self.sigma), validate_args=False)
+        return densities.Normal(location, location.new_full((), self.sigma))
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         return _central(distribution, level)
@@ -123,7 +123,7 @@ class NormalPerStep(Likelihood):
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
         assert extra is not None
-        return distributions.Normal(location, _scale(extra[..., 0]), validate_args=False)
+        return densities.Normal(location, _scale(extra[..., 0]))
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         return _central(distribution, level)
@@ -137,7 +137,7 @@ class Laplace(Likelihood):
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        return distributions.Laplace(location, _scale(self.log_scale).expand_as(location), validate_args=False)
+        return densities.Laplace(location, _scale(self.log_scale))
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         return _central(distribution, level)
@@ -152,9 +152,7 @@ class StudentT(Likelihood):
         self.raw_df = nn.Parameter(torch.full((channels,), 3.0))
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        df = 2.0 + F.softplus(self.raw_df)
-        scale = _scale(self.log_scale).expand_as(location)
-        return distributions.StudentT(df.expand_as(location), location, scale, validate_args=False)
+        return densities.StudentT(2.0 + F.softplus(self.raw_df), location, _scale(self.log_scale))
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         from scipy import stats  # torch's StudentT has no quantile function, and scipy.stats takes a second to load
@@ -170,34 +168,11 @@ class Bernoulli(Likelihood):
     linear, unit, discrete, binary = False, True, True, True
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        return UnitBernoulli(location)
+        return densities.UnitBernoulli(location)
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         p, tail = distribution.mean, (1 - level) / 2
         return (tail > 1 - p).to(p), (1 - tail > 1 - p).to(p)
-
-
-class UnitBernoulli(distributions.Distribution):
-    """Bernoulli that also takes grey values in [0, 1], as the cross-entropy, and refuses all others."""
-
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own protocol
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
-        super().__init__(logits.shape, validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.sigmoid(self.logits)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return x·log p + (1 − x)·log(1 − p) in nats; DataError outside [0, 1]."""
-        _within_unit(value, "Bernoulli")
-        return -F.binary_cross_entropy_with_logits(self.logits, value, reduction="none")
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        with torch.no_grad():
-            return torch.bernoulli(self.mean.expand(*sample_shape, *self.logits.shape))
 
 
 class ContinuousBernoulli(Likelihood):
@@ -206,37 +181,10 @@ class ContinuousBernoulli(Likelihood):
     linear, unit = False, True
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
-        return UnitContinuousBernoulli(location)
+        return densities.UnitContinuousBernoulli(location)
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         return _central(distribution, level)
-
-
-class UnitContinuousBernoulli(distributions.Distribution):
-    """PyTorch's continuous Bernoulli, which would give a density to any value, held to [0, 1]."""
-
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own protocol
-
-    def __init__(self, logits: Tensor) -> None:
-        self._inner = distributions.ContinuousBernoulli(logits=logits, validate_args=False)
-        self.loc = logits
-        super().__init__(logits.shape, validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        return self._inner.mean
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log density in nats; DataError outside [0, 1]."""
-        _within_unit(value, "continuous Bernoulli")
-        density: Tensor = self._inner.log_prob(value)
-        return density
-
-    def icdf(self, value: Tensor) -> Tensor:
-        return self._inner.icdf(value)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        return self._inner.sample(sample_shape)
 
 
 class DiscretizedLogistic(Likelihood):
@@ -255,7 +203,7 @@ class DiscretizedLogistic(Likelihood):
 
     def forward(self, location: Tensor, extra: Tensor | None) -> distributions.Distribution:
         assert extra is not None
-        return LogisticLevels(location, _scale(extra[..., 0]), self.levels)
+        return densities.LogisticLevels(location, _scale(extra[..., 0]), self.levels)
 
     def interval(self, distribution: Any, level: float = 0.95) -> tuple[Tensor, Tensor]:
         tail = (1 - level) / 2
@@ -263,56 +211,6 @@ class DiscretizedLogistic(Likelihood):
 
     def arguments(self) -> dict[str, Any]:
         return {"levels": self.levels}
-
-
-class LogisticLevels(distributions.Distribution):
-    """A logistic collected in evenly spaced levels over [0, 1]; its mean is taken as the location, held to [0, 1]."""
-
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - torch's own protocol
-
-    def __init__(self, loc: Tensor, scale: Tensor, levels: int) -> None:
-        self.loc, self.scale, self.last = loc, scale, levels - 1
-        super().__init__(loc.shape, validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.loc.clamp(0.0, 1.0)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log probability of the level in nats; DataError for what is no level."""
-        _within_unit(value, "discretized logistic")
-        steps = value * self.last
-        if bool(((steps - steps.round()).abs() > 1e-3).any()):
-            raise DataError(
-                f"the discretized logistic is for pixels, multiples of 1/{self.last}; got values between them. "
-                "Use --likelihood normal_per_step, or another one of densities."
-            )
-        half = 0.5 / self.last
-        above, below = (value + half - self.loc) / self.scale, (value - half - self.loc) / self.scale
-        # log(σ(a) − σ(b)) = log σ(a) + log σ(−b) + log(1 − e^(b − a)), exact also far out in the tails
-        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * half / self.scale))
-        lowest, highest = F.logsigmoid(above), F.logsigmoid(-below)
-        return torch.where(value <= half, lowest, torch.where(value >= 1 - half, highest, inside))
-
-    def quantile(self, share: float) -> Tensor:
-        """Return the first level up to which there is this share of the mass."""
-        point = self.loc + self.scale * math.log(share / (1 - share))
-        return torch.ceil(point * self.last - 0.5).clamp(0, self.last) / self.last
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        with torch.no_grad():
-            share = torch.rand(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
-            point = self.loc + self.scale * torch.logit(share, eps=1e-7)
-            return torch.round(point * self.last).clamp(0, self.last) / self.last
-
-
-def _within_unit(value: Tensor, name: str) -> None:
-    low, high = float(value.min()), float(value.max())
-    if low < 0.0 or high > 1.0:
-        raise DataError(
-            f"the {name} likelihood needs values in [0, 1]; got {low:.4g} to {high:.4g}. "
-            "Use --likelihood normal, or for series --scaling minmax (with data inside the training range)."
-        )
 
 
 def _central(distribution: Any, level: float) -> tuple[Tensor, Tensor]:
