@@ -162,14 +162,10 @@ def listen(case: labelled.Case, options: Mapping[str, Any], names: Sequence[str]
     detector.fit(case.train, max_time=max_time, device="cpu", seed=seed, **of_fit)
     assert detector.judge.names == list(names)
     series = seqae.Series.from_array(case.values, name="all")
-    found = detector.judge.listen(
-        detector.model,
-        detector.preparation.windows(
-            seqae.Panel([series]), window=detector.window, stride=detector.stride, tail="align"
-        ),
+    [(_, found)] = detector.judge.listen(
+        detector.model, detector.preparation, seqae.Panel([series]), window=detector.window, stride=detector.stride,
         mode=detector.options["mode"], smoothing=detector.smoothing, missing="ignore",
-        missing_rate=detector.preparation.missing_rate, min_observed=detector.preparation.min_observed,
-    )[0]  # fmt: skip
+    )  # fmt: skip
     parts = detector.training_data["parts"]
     validation = slice(parts["fit"], parts["fit"] + parts["validation"])
     scaled = detector.preparation.scaler.apply(series.values)

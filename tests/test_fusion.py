@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from seqae.anomaly import fusion as fusions
 from seqae.anomaly.fusion import FUSIONS, Fusion, Spread, Tail, combine
 from seqae.anomaly.scoring import Folded, head_of
 from seqae.errors import DataError
@@ -49,6 +50,18 @@ def test_a_tail_of_equal_scores_tells_more_from_less():
     for nothing in ([], [np.nan], [np.inf]):
         with pytest.raises(DataError, match="needs finite scores"):
             Tail(nothing)
+
+
+def test_a_tail_of_very_many_scores_keeps_some_at_even_ranks(monkeypatch):
+    scores = np.random.default_rng(0).gamma(2.0, size=30_000)
+    every = Tail(scores)
+    monkeypatch.setattr(fusions, "SCORES", 3000)
+    some = Tail(scores)
+    assert len(every.scores) == 30_000
+    assert len(some.scores) == 3000
+    course = np.linspace(-1, 12, 500)
+    np.testing.assert_allclose(10 ** -some.evidence(course), 10 ** -every.evidence(course), atol=1 / 3000, rtol=0.05)
+    np.testing.assert_array_equal(Tail(some.scores).evidence(course), some.evidence(course))  # as a model file has it
 
 
 def test_evidence_is_of_the_mean_over_channels_and_weighted_by_what_a_head_explains():

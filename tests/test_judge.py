@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import seqae
+from seqae.anomaly import judge
 from seqae.anomaly.detector import SCORER
 from seqae.anomaly.scoring import SCORERS
 from seqae.datasets import synthetic
@@ -74,6 +75,32 @@ def test_every_head_is_causal_saved_and_the_same_at_any_length(scorer, tmp_path)
         pd.testing.assert_frame_equal(part, whole.iloc[:rows], rtol=1e-4, atol=1e-5, check_freq=False)
     detector.save(tmp_path / "m.safetensors")
     pd.testing.assert_frame_equal(seqae.Detector.load(tmp_path / "m.safetensors").score(today), whole)
+
+
+@pytest.mark.parametrize("mode", ["causal", "overlap", "centred"])
+def test_long_series_are_heard_in_pieces_and_nothing_changes(mode, monkeypatch, capfd):
+    rng = np.random.default_rng(3)
+    panel = Panel([waves(300, name="short"), waves(9000, 1, "long"), waves(7000, 2, "other")])
+    panel[1].values[rng.random(panel[1].values.shape) < 0.05] = np.nan
+    panel[1].values[2000:2100] = np.nan
+
+    def trained():
+        detector = seqae.Detector(**SMALL, window=8, stride=1 if mode == "causal" else 2, mode=mode, smoothing=5)
+        detector.fit(panel, **SHORT, calibration=0.4, progress=True)
+        return detector, detector.score(panel)
+
+    whole, expected = trained()
+    assert " pieces" not in capfd.readouterr().err
+    monkeypatch.setattr(judge, "PIECE", 2500)
+    pieces, found = trained()
+    assert " pieces" in capfd.readouterr().err
+    assert list(found) == ["short", "long", "other"]
+    for name, table in found.items():
+        pd.testing.assert_frame_equal(table, expected[name], check_exact=False, rtol=1e-5)
+    one, other = pieces.to_document()["thresholds"][0][1], whole.to_document()["thresholds"][0][1]
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert value == (pytest.approx(other[key], rel=1e-5) if isinstance(value, float) else other[key]), key
 
 
 def test_heads_are_compared_on_rows_that_set_no_threshold():

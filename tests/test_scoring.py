@@ -8,7 +8,16 @@ from torch import distributions
 
 from seqae.anomaly.heads import absolute_error, nll, squared_error
 from seqae.anomaly.neighbours import reference_windows
-from seqae.anomaly.scoring import MODES, SCORERS, Folded, fold_outputs, head_of, score_windows, total_score
+from seqae.anomaly.scoring import (
+    MODES,
+    SCORERS,
+    Folded,
+    fold_outputs,
+    head_of,
+    score_windows,
+    stretches,
+    total_score,
+)
 from seqae.errors import DataError, OptionError
 from seqae.models import AE, VAE, Output
 from seqae.windows import Batch, WindowSet
@@ -256,3 +265,18 @@ def test_the_total_of_many_rows_is_taken_in_pieces(monkeypatch):
     np.testing.assert_array_equal(total_score(parts), whole)
     assert np.isnan(whole[6])
     assert np.isfinite(np.delete(whole, 6)).all()
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 50), (50, 50), (51, 50), (5000, 1), (5000, 400), (4999, 1234)])
+def test_stretches_have_every_row_once_and_all_that_it_hangs_on(rows, size):
+    grid, window, reach = 24, 9, 13
+    found, done = list(stretches(rows, grid, window, reach, size)), 0
+    for held, own in found:
+        assert held.start % grid == 0
+        assert held.stop - held.start <= max(size, window + 2 * (reach + grid))
+        assert held.start + own.start == done
+        assert held.start == 0 or own.start >= reach
+        done = held.start + own.stop
+        assert held.stop == rows or (held.stop - window) // grid * grid - done >= reach
+    assert done == rows == held.stop
+    assert len(found) <= 1 + 2 * rows // max(size - window - 2 * (reach + grid), grid)

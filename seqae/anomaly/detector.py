@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Detection", "Detector"]
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import pandas as pd
@@ -172,7 +172,7 @@ class Detector:
         self._model, self._preparation, self.history = trained.model, trained.preparation, trained.history.to_document()
         self.window_choice = self.window_choice if warm_start else trained.window._asdict()
         self.judge = Judge(self.options)
-        self.judge.learn(trained.model, trained.reference)
+        self.judge.learn(trained.model, trained.reference())
         compared, calibrated = comparison(trained.parts, self.window)
         if compared is not None:
             variance = variance_about(trained.preparation, compared, trained.parts.fit)
@@ -330,11 +330,10 @@ class Detector:
     def _windows(self, panel: Panel) -> WindowSet:
         return self.preparation.windows(panel, window=self.window, stride=self.stride, tail="align", device=self.device)
 
-    def _listen(self, panel: Panel, batch_size: int, progress: bool) -> list[list[Folded]]:
+    def _listen(self, panel: Panel, batch_size: int, progress: bool) -> Iterator[tuple[int, list[Folded]]]:
         return self.judge.listen(
-            self.model, self._windows(panel), mode=self.options["mode"], smoothing=self.smoothing,
-            missing=self.options["missing"], missing_rate=self.preparation.missing_rate,
-            min_observed=self.preparation.min_observed, batch_size=batch_size, progress=progress,
+            self.model, self.preparation, panel, window=self.window, stride=self.stride, mode=self.options["mode"],
+            smoothing=self.smoothing, missing=self.options["missing"], batch_size=batch_size, progress=progress,
         )  # fmt: skip
 
     def _score(self, panel: Panel, batch_size: int, progress: bool) -> dict[str, pd.DataFrame]:
@@ -345,6 +344,6 @@ class Detector:
     def _calibrate(
         self, panel: Panel, options: dict[str, Any], source: str, *, batch_size: int = BLOCK, progress: bool = False
     ) -> None:
-        found = self.judge.score(self._listen(panel, batch_size, progress), len(panel.channels))
+        found = self.judge.score(self._listen(panel, batch_size, progress), len(panel.channels), slim=True)
         warn_of_fault(panel, found, options["alpha"], self.window + self.smoothing, source)
         self.judge.calibrate(found, panel, options, window=self.window, source=source)

@@ -7,6 +7,7 @@ __all__ = ["Trained", "train", "variance_about"]
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +42,8 @@ class Trained(NamedTuple):
     parts: Parts
     history: History
     window: WindowChoice
-    reference: WindowSet
-    """Every window of the part that it was fitted to, for what score heads learn."""
+    reference: Callable[[], WindowSet]
+    """Gives every window of the part that it was fitted to, for what score heads learn."""
 
 
 def train(
@@ -103,8 +104,7 @@ def train(
         hyperparameters=told,
         **running,
     )
-    del windows, watched  # of the scaled rows one copy is enough
-    known = preparation.windows(parts.fit, **common | {"stride": 1})
+    known = partial(preparation.windows, parts.fit, **common | {"stride": 1})
     return Trained(model, preparation, parts, history, choice, known)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 __all__ = ["Judge"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from seqae.anomaly import settings
-from seqae.anomaly.fusion import Fusion, Scored, combine
+from seqae.anomaly.fusion import Fusion, Scored, combine, joined
 from seqae.anomaly.heads import Head, window_parts
 from seqae.anomaly.neighbours import reference_windows
-from seqae.anomaly.scoring import MISSING, Folded, head_of, score_windows
+from seqae.anomaly.pipeline import Preparation
+from seqae.anomaly.scoring import BLOCK, MISSING, Folded, head_of, score_windows, stretches
 from seqae.anomaly.thresholds.calibration import Calibration
 from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.errors import ModelFileError, NotFittedError
@@ -26,6 +28,9 @@ from seqae.training.checkpoints import under
 from seqae.windows import WindowSet
 
 Tensors = dict[str, Tensor]
+
+PIECE = 1 << 18
+"""Rows of a longer series that are scored at a time."""
 
 
 class Judge:
@@ -57,27 +62,52 @@ class Judge:
         """Return the calibration that a series is judged by: its own, or else that of all."""
         return self.calibrations.get(name, self.calibration)
 
-    def compare(self, said: Sequence[Sequence[Folded]], how: str, variance: float) -> None:
+    def compare(self, heard: Iterable[tuple[int, Sequence[Folded]]], how: str, variance: float) -> None:
         """Take the heads' tails from what they say of normal series that none has learned from; see `Fusion.fit`."""
-        heads = dict(zip(self.names, self.heads, strict=True))
-        self.fusion = Fusion.fit(heads, how, said, variance, self.known) if len(heads) > 1 else None
+        if len(self.heads) > 1:
+            heads = dict(zip(self.names, self.heads, strict=True))
+            self.fusion = Fusion.fit(heads, how, [said for _, said in heard], variance, self.known)
 
-    def score(self, said: Sequence[Sequence[Folded]], channels: int) -> list[Scored]:
-        """Return the scores of each series by what the heads say of it; NotFittedError before they were compared."""
+    def score(
+        self, heard: Iterable[tuple[int, Sequence[Folded]]], channels: int, *, slim: bool = False
+    ) -> list[Scored]:
+        """Return the scores of each series by what `listen` gives; NotFittedError before the heads were compared.
+
+        slim: without what a calibration has no use for.
+        """
         if len(self.heads) > 1 and self.fusion is None:
             raise NotFittedError(
                 "several score heads are compared by their scores on held-back data, and nothing was held back. "
                 "Train with --validation or --calibration above 0, or with one head, such as --score nll."
             )
-        return [combine(own, channels, self.fusion) for own in said]
+        pieces: dict[int, list[Scored]] = {}
+        for number, said in heard:
+            scored = combine(said, channels, self.fusion)
+            pieces.setdefault(number, []).append(scored.slim() if slim else scored)
+        return [joined(pieces[number]) for number in sorted(pieces)]
 
     def listen(
-        self, model: Autoencoder, windows: WindowSet, *, mode: str, smoothing: int, missing: str,
-        missing_rate: Sequence[float], **running: Any,
-    ) -> list[list[Folded]]:  # fmt: skip
-        """Return what each head says of each series."""
-        unseen = MISSING[missing](np.array(missing_rate))
-        return score_windows(model, windows, self.heads, mode=mode, smoothing=smoothing, missing=unseen, **running)
+        self, model: Autoencoder, preparation: Preparation, panel: Panel, *, window: int, stride: int, mode: str,
+        smoothing: int, missing: str, batch_size: int = BLOCK, progress: bool = False,
+    ) -> Iterator[tuple[int, list[Folded]]]:  # fmt: skip
+        """Yield the number of a series and what each head says of it; of a long one piece by piece, in time order."""
+        unseen, device = MISSING[missing](np.array(preparation.missing_rate)), next(model.parameters()).device
+
+        def said(part: Panel, progress: bool) -> list[list[Folded]]:
+            windows = preparation.windows(part, window=window, stride=stride, tail="align", device=device)
+            return score_windows(
+                model, windows, self.heads, mode=mode, smoothing=smoothing, missing=unseen,
+                min_observed=preparation.min_observed, batch_size=batch_size, progress=progress,
+            )  # fmt: skip
+
+        short = [number for number, series in enumerate(panel) if len(series) <= PIECE]
+        if short:
+            yield from zip(short, said(Panel(panel[number] for number in short), progress), strict=True)
+        for number, series in enumerate(panel):
+            if len(series) > PIECE:
+                pieces = list(stretches(len(series), stride * batch_size, window, window + smoothing, PIECE))
+                for held, own in tqdm(pieces, desc="scoring", unit=" pieces", disable=not progress):
+                    yield number, [one.rows(own) for one in said(Panel([series[held]]), False)[0]]
 
     def calibrate(
         self, found: Sequence[Scored], panel: Panel, options: Mapping[str, Any], *, window: int, source: str

@@ -20,11 +20,12 @@ __all__ = [
     "fold_outputs",
     "head_of",
     "score_windows",
+    "stretches",
     "total_score",
 ]
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -109,9 +110,13 @@ class Folded(NamedTuple):
     values: NDArray[np.float32]
     coverage: NDArray[np.int32]
 
+    def rows(self, which: slice) -> Folded:
+        """Return some rows."""
+        return Folded(self.values[which], self.coverage[which])
+
     def split(self, offsets: NDArray[np.int64]) -> list[Folded]:
         """Return each series' own rows; offsets (S + 1,) as a WindowSet has them."""
-        return [Folded(self.values[low:high], self.coverage[low:high]) for low, high in pairwise(offsets)]
+        return [self.rows(slice(low, high)) for low, high in pairwise(offsets)]
 
 
 def fold_outputs(
@@ -222,6 +227,23 @@ def score_windows(
         [*(Folded(moving_mean(one.values, smoothing, past_only=past), one.coverage) for one in said), raw]
         for *said, raw in each
     ]
+
+
+def stretches(rows: int, grid: int, window: int, reach: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield which rows of a series of `rows` are to be scored together, and which of these then have their scores.
+
+    Together they have every row once, in order. A stretch has `size` rows, or as many as it takes, and begins where a
+    block of windows does, every `grid` rows; the first windows of its own rows, and those within `reach`, are all in
+    it: so every number, to the last bit, is the one that the whole series would give.
+    """
+    size = max(size, window + 2 * (reach + grid))
+    first = done = 0
+    while done < rows:
+        stop = min(first + size, rows)
+        ready = rows if stop == rows else first + (size - window) // grid * grid - reach
+        yield slice(first, stop), slice(done - first, ready - first)
+        done = ready
+        first = max(done - reach, 0) // grid * grid
 
 
 def enough_observed(batch: Batch, least: float) -> Tensor:

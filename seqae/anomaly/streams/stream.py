@@ -267,7 +267,7 @@ class Stream:
     def _combine(self, said: Sequence[Floats], error: Floats) -> Scored:
         """Return a row's score by what each head says of it, (C,) or (1,), and its squared errors."""
         folded = [Folded(one[None], np.array([not np.isnan(one).all()], dtype=np.int32)) for one in (*said, error)]
-        return self.judge.score([folded], len(error))[0]
+        return self.judge.score([(0, folded)], len(error))[0]
 
     def _record(self, scored: Scored, limit: float) -> tuple[dict[str, Any], float]:
         """Return what is written of a row, and the limit for the next."""

@@ -46,8 +46,7 @@ class Calibration:
         cls, kind: type[Threshold], alpha: float, panel: Panel, found: Sequence[Scored], *, window: int, source: str
     ) -> Self:
         """Calibrate on the scores of a panel, in time order; DataError where no row has one. See `doubt`."""
-        scores = np.concatenate([one.total for one in found])
-        scores = scores[~np.isnan(scores)]
+        scores = np.concatenate([one.total[~np.isnan(one.total)] for one in found])
         if not len(scores):
             raise DataError(
                 f"no row of {source} has a score to calibrate by. Calibrate on more rows, or on rows with values."
@@ -62,7 +61,7 @@ class Calibration:
             **span(panel),
             "rows": len(scores),
             "disjoint_windows": disjoint,
-            "error_limit": _limit(np.concatenate([one.error for one in found])),
+            "error_limit": _limit([one.error for one in found]),
             "effective": round(effective_number([one.total for one in found]), 1),
         }
         return cls(kind.calibrate(scores, alpha), baseline, origin)
@@ -131,7 +130,7 @@ class Calibration:
             ) from None
 
 
-def _limit(errors: NDArray[np.float64]) -> float:
+def _limit(errors: Sequence[NDArray[np.float64]]) -> float:
     """Return the 99% quantile of the rows' own errors, which says where within an event values are off."""
-    given = errors[~np.isnan(errors)]
+    given = np.concatenate([own[~np.isnan(own)] for own in errors])
     return float(np.quantile(given, 0.99, overwrite_input=True)) if len(given) else 0.0
