@@ -16,7 +16,8 @@ from seqae.anomaly.doubts import warn_of_fault
 from seqae.anomaly.fitting import train, variance_about
 from seqae.anomaly.heads import Head, Scorer
 from seqae.anomaly.judge import Judge
-from seqae.anomaly.pipeline import LABELLED, Given, Preparation, comparison, fingerprint, read_given, require_rows
+from seqae.anomaly.pipeline import LABELLED, Given, Preparation, comparison, read_given, require_rows
+from seqae.anomaly.provenance import fingerprint
 from seqae.anomaly.scoring import BLOCK, LEAST_OBSERVED, Folded, fold_band
 from seqae.anomaly.tables import draw, event_table, latent_tables, reconstruction_table, score_table
 from seqae.anomaly.thresholds.calibration import Calibration

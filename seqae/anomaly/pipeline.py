@@ -10,15 +10,12 @@ __all__ = [
     "comparison",
     "cut",
     "drop_inserted",
-    "fingerprint",
     "match_channels",
     "read_given",
     "require_rows",
-    "span",
     "without_labelled",
 ]
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -329,21 +326,3 @@ def _same_step(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if one["seconds"] is None or other["seconds"] is None:
         return bool(one["text"] == other["text"])
     return abs(one["seconds"] - other["seconds"]) <= STEP_TOLERANCE * one["seconds"]
-
-
-def fingerprint(panel: Panel) -> dict[str, Any]:
-    """Return what tells whether data are the same: series, rows, first and last stamp, SHA-256 of names and values."""
-    digest = hashlib.sha256()
-    for series in panel:
-        digest.update(repr((series.name, series.channels, series.values.shape)).encode())
-        digest.update(np.where(series.observed, series.values, np.float32(np.nan)).tobytes())
-    return {"series": len(panel), "rows": sum(map(len, panel)), **span(panel), "sha256": digest.hexdigest()}
-
-
-def span(panel: Panel) -> dict[str, str | None]:
-    """Return the first and last stamp of a panel as text; None without a common time axis."""
-    ends = [(series.index[0], series.index[-1]) for series in panel if series.index is not None and len(series)]
-    kinds = {(type(first), getattr(first, "tz", None) is None) for first, _ in ends}
-    if len(kinds) != 1:  # no time axis, or several that cannot be compared
-        return {"first": None, "last": None}
-    return {"first": str(min(first for first, _ in ends)), "last": str(max(last for _, last in ends))}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqae.anomaly.fusion import Scored
-from seqae.anomaly.pipeline import span
+from seqae.anomaly.provenance import span
 from seqae.anomaly.thresholds.dependence import LEVEL, effective_number, expected_rate, rate_interval
 from seqae.anomaly.thresholds.rules import THRESHOLDS, Threshold
 from seqae.errors import DataError, ModelFileError, choose
