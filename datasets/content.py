@@ -95,7 +95,7 @@ def text_of(content: bytes, shown: str) -> bytes:
     _refuse_other_encodings(content, shown)
     if b"\n" not in content and b"\r" in content:
         content = content.replace(b"\r", b"\n")
-    if not content.strip():
+    if not content or content.isspace():
         _refuse_empty(shown)
     return content
 

@@ -277,11 +277,6 @@ def row_lines(data: bytes, shown: str, delimiter: str, width: int, before: int =
     return lines
 
 
-def _per_line(marked: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return how many bytes of each line are marked (N,); ends: the place behind each line's last byte."""
-    return np.diff(np.concatenate([[0], np.cumsum(marked, dtype=np.int32)])[ends], prepend=0)
-
-
 def _count_fields(data: bytes, delimiter: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of every line that is not blank, and its fields; for data without quotes, block by block."""
     lines, fields = [], []
@@ -290,13 +285,15 @@ def _count_fields(data: bytes, delimiter: str) -> tuple[np.ndarray, np.ndarray]:
         end = data.rfind(b"\n", start, start + _BLOCK) + 1 if start + _BLOCK < len(data) else len(data)
         end = end or data.find(b"\n", start) + 1 or len(data)
         block = np.frombuffer(data, dtype=np.uint8, count=end - start, offset=start)
-        ends = np.flatnonzero(block == ord("\n"))
+        marks = np.flatnonzero((block == ord(delimiter)) | (block == ord("\n")))
+        last = np.flatnonzero(block[marks] == ord("\n"))  # the marks that end a line
+        ends = marks[last]
         if data[end - 1 : end] != b"\n":
-            ends = np.append(ends, len(block))
-        parts = _per_line(block == ord(delimiter), ends)
+            last, ends = np.append(last, len(marks)), np.append(ends, len(block))
+        parts = np.diff(last, prepend=-1) - 1
         filled = parts > 0
         if not filled.all():  # a line without a delimiter may be one value, or blank
-            filled |= _per_line(block > ord(" "), ends) > 0
+            filled |= np.maximum.reduceat(block, np.concatenate([[0], ends[:-1] + 1])) > ord(" ")
         lines.append(np.flatnonzero(filled) + line)
         fields.append(parts[filled] + 1)
         start, line = end, line + len(ends)

@@ -24,7 +24,7 @@ STEPS = 7
 def modules():
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        yield {name: importlib.import_module(name) for name in ("growth", "memory", "rivals", "speed")}
+        yield {name: importlib.import_module(name) for name in ("around", "growth", "memory", "rivals", "speed")}
     finally:
         sys.path.remove(str(BENCHMARKS))
 
@@ -190,3 +190,15 @@ def test_the_series_of_the_memory_benchmark_is_the_same_in_blocks(modules):
     whole = memory.values(0, memory.BLOCK + 100)
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole[memory.BLOCK :], memory.values(memory.BLOCK, memory.BLOCK + 100))
+
+
+def test_what_stands_around_a_model_is_measured_on_what_the_rows_say(modules, monkeypatch):
+    around = modules["around"]
+    monkeypatch.setattr(around, "LENGTHS", (4000,))
+    monkeypatch.setattr(around, "TABLES", ((300, 2),))
+    assert list(around.measuring())[2].startswith("| 4,000 | 2 | ")
+    assert list(around.reading())[2].startswith("| 300 | 2 | 0.0 | ")
+    order = []
+    taken = around.in_turn(lambda: order.append("a"), lambda: order.append("b"), rounds=2)
+    assert order == ["a", "b"] * 3
+    assert len(taken) == 2
