@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.fleets.folder import INDEX, MODELS
-from seqae.cli.tables import write_csv
+from seqae.cli.tables import iso_text, shortest, write_csv
 from seqae.datasets.images import is_image_data
 from seqae.errors import DataError, OptionError, UserError
 
@@ -140,9 +140,8 @@ def table_writer(
             if dates is None:  # later rows are written as the first ones
                 dates = all(_is_daily(pd.Index(column)) for column in times.values())
             table = table.assign(**{name: stamps(column, daily=dates) for name, column in times.items()})
-            # The shortest decimal that is the same float32: 23.11, not 23.1100006.
             narrow = [name for name, column in table.items() if column.dtype == np.float32]
-            table = table.assign(**{str(name): table[name].to_numpy().astype(str).astype(float) for name in narrow})
+            table = table.assign(**{str(name): shortest(table[name].to_numpy()) for name in narrow})
             if as_json or lines:
                 wide = [name for name, column in table.items() if column.dtype == np.float64]
                 table = table.assign(**{str(name): [float(f"{value:.9g}") for value in table[name]] for name in wide})
@@ -177,9 +176,8 @@ def stamps(column: Any, *, daily: bool | None = None) -> pd.Index:
     index = pd.Index(column)
     if not isinstance(index, pd.DatetimeIndex):
         return index
-    if _is_daily(index) if daily is None else daily:
-        return index.strftime("%Y-%m-%d")
-    return pd.Index([stamp.isoformat() if not pd.isna(stamp) else "" for stamp in index])
+    alone = _is_daily(index) if daily is None else daily
+    return pd.Index(iso_text(index, "D" if alone else None), dtype=object)
 
 
 def stamp_text(stamp: Any, *, daily: bool) -> Any:

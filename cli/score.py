@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pandas as pd
 
+from seqae.anomaly.cores import ahead
 from seqae.anomaly.detector import Detector
 from seqae.anomaly.pieces import EventTally, score_pieces
 from seqae.cli.command import COMMON, CONFIG, Command, Session, option
@@ -119,7 +120,8 @@ def _by_pieces(
                 also(event_rows(complete, count + 1))
             return len(complete)
 
-        for scores in score_pieces(detector, pieces, batch_size=settings["batch_size"]):
+        # One piece is read, the one before it scored and the one before that written, all at the same time.
+        for scores in ahead(score_pieces(detector, ahead(pieces), batch_size=settings["batch_size"])):
             table = with_time(scores.table, scores.series, rows)
             write(table)
             if counted is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["event_rows", "given_rows", "stacked", "with_time", "write_csv"]
+__all__ = ["event_rows", "given_rows", "iso_text", "shortest", "stacked", "with_time", "write_csv"]
 
 from collections.abc import Mapping
 from itertools import chain
@@ -10,8 +10,10 @@ from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from seqae.series import Series, as_panel
+from seqae.stamps import TIME_UNITS
 
 _ROWS = 1 << 13
 """Rows that become text at a time."""
@@ -87,9 +89,61 @@ def _format(column: pd.Series) -> str | None:
         return _FORMATS[kind.kind]
     if isinstance(kind, pd.BooleanDtype):
         return "%s"
-    texts = column.dropna().unique() if kind == np.dtype(object) or isinstance(kind, pd.StringDtype) else [None]
-    plain = all(isinstance(text, str) and not set(text) & set(',"\r\n') for text in texts)
-    return "%s" if plain else None
+    if kind != np.dtype(object) and not isinstance(kind, pd.StringDtype):
+        return None
+    try:
+        texts = "".join(column.dropna().tolist())
+    except TypeError:  # not all are text
+        return None
+    return None if any(sign in texts for sign in ',"\r\n') else "%s"
 
 
 _FORMATS = {"f": "%.9g", "i": "%d", "u": "%d", "b": "%s"}
+
+
+def iso_text(index: pd.DatetimeIndex, unit: str | None = None) -> NDArray[np.object_]:
+    """Return what `Timestamp.isoformat` gives each stamp (N,), "" for none; unit "D": the dates alone."""
+    wall = index.tz_localize(None)
+    stamps = wall.to_numpy()
+    missing = np.isnat(stamps)
+    text = np.datetime_as_string(stamps.astype(f"M8[{unit or 's'}]")).astype(object)
+    if unit is None:
+        second = TIME_UNITS[index.unit]
+        fraction = wall.asi8 % second
+        nano = fraction % max(second // 10**6, 1) > 0
+        for finer, rows in (("us", (fraction > 0) & ~nano & ~missing), ("ns", nano & ~missing)):
+            if rows.any():
+                text[rows] = np.datetime_as_string(stamps[rows].astype(f"M8[{finer}]"))
+        if index.tz is not None:
+            ahead = (wall - index.tz_convert(None)).total_seconds().to_numpy(na_value=0.0)
+            for seconds in np.unique(ahead):
+                rows = ahead == seconds
+                text[rows] = text[rows] + _offset(round(seconds))
+    text[missing] = ""
+    return text
+
+
+def _offset(seconds: int) -> str:
+    """Return the distance from UTC as in ISO 8601, with seconds where there are any."""
+    minutes, rest = divmod(abs(seconds), 60)
+    return f"{'-' if seconds < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}" + (f":{rest:02}" if rest else "")
+
+
+def shortest(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the shortest decimals (N,) that are the same float32: 23.11, not 23.1100006."""
+    with np.errstate(invalid="ignore"):
+        found = values.astype(np.float64)
+    size = np.abs(found)
+    subnormal = (size > 0) & (size < np.finfo(np.float32).tiny)  # they have fewer digits
+    found[subnormal] = values[subnormal].astype(str).astype(np.float64)
+    left = np.flatnonzero(np.isfinite(found) & (size > 0) & ~subnormal)
+    power = np.floor(np.log10(np.abs(found[left]))).astype(np.int64)
+    for digits in range(6, 11):  # every float32 has at most 9; its power of ten may be told one too high
+        own, shift = found[left], digits - 1 - power
+        scale = 10.0 ** np.abs(shift)
+        rounded = np.rint(np.where(shift >= 0, own * scale, own / scale))
+        short = np.where(shift >= 0, rounded / scale, rounded * scale)
+        same = short.astype(np.float32) == values[left]
+        found[left[same]] = short[same]
+        left, power = left[~same], power[~same]
+    return found

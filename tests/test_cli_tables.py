@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from seqae.cli import tables
-from seqae.cli.tables import write_csv
+from seqae.cli.tables import iso_text, shortest, write_csv
 
 NUMBERS = [0.0, -0.0, 1.0, 1e-5, 1e-4, 123456789.5, 1e9, 1e22, 1e300, 5e-324, 0.1 + 0.2, -2.5, np.inf, -np.inf, np.nan]
 TABLES = {
@@ -48,3 +48,31 @@ def test_many_random_numbers_are_what_pandas_writes():
     table, out = pd.DataFrame(bits, columns=list("abc")), io.StringIO()
     write_csv(table, out, header=True)
     assert out.getvalue() == by_pandas(table, header=True)
+
+
+def test_the_shortest_decimals_are_those_that_numpy_writes():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2**32, 50_000, dtype=np.uint32).view(np.float32)
+    edges = np.float32(
+        [0, -0.0, np.nan, np.inf, 1e-45, 3.4e38, 0.1, 23.11, 9.999999, 9.9999995, 16777216, *10.0 ** np.arange(-37, 38)]
+    )
+    for values in (bits, edges, rng.standard_normal(20_000).astype(np.float32)):
+        expected = values.astype(str).astype(np.float64)
+        assert [f"{value:.9g}" for value in shortest(values)] == [f"{value:.9g}" for value in expected]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "America/St_Johns"])
+def test_stamps_are_written_as_pandas_spells_them(zone, unit):
+    stamps = [pd.Timestamp("2026-03-29"), pd.Timestamp("1969-12-31 23:59:59")]
+    stamps += [stamps[0] + pd.Timedelta(step, unit) for step in range(3)]
+    stamps += [pd.NaT, pd.Timestamp("2026-10-25 00:00:00.5"), pd.Timestamp("2026-06-01 00:00:00.000001")]
+    index = pd.DatetimeIndex(stamps).tz_localize(zone).as_unit(unit)
+    assert list(iso_text(index)) == [stamp.isoformat() if not pd.isna(stamp) else "" for stamp in index]
+    assert list(iso_text(index, "D")) == index.strftime("%Y-%m-%d").fillna("").tolist()
+
+
+def test_stamps_of_old_local_time_have_seconds_in_their_offset():
+    index = pd.DatetimeIndex(["1850-01-01", "2026-01-01"]).tz_localize("Europe/Amsterdam")
+    assert list(iso_text(index)) == [stamp.isoformat() for stamp in index]
+    assert len(iso_text(pd.DatetimeIndex([]))) == 0

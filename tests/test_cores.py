@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqae.anomaly import cores
-from seqae.anomaly.cores import in_turn
+from seqae.anomaly.cores import ahead, in_turn
 
 CPU = torch.device("cpu")
 
@@ -88,3 +88,36 @@ def test_all_stays_in_the_callers_thread_where_it_must(why):
 def test_large_blocks_get_fewer_workers_with_more_threads_each():
     torch.set_num_threads(6)
     assert list(in_turn(lambda _: torch.get_num_threads(), range(4), CPU, cores.HELD // 2)) == [3] * 4
+
+
+def test_an_item_is_made_while_the_one_before_is_worked_on():
+    made, here = [], threading.get_ident()
+
+    def items():
+        for number in range(4):
+            assert threading.get_ident() != here
+            made.append(number)
+            yield number
+
+    for number in ahead(items()):
+        until = time.monotonic() + 10
+        while len(made) < min(number + 2, 4) and time.monotonic() < until:
+            time.sleep(0.001)
+        assert made == list(range(min(number + 2, 4)))
+    assert list(ahead([])) == []
+
+
+def test_an_error_ahead_comes_in_its_turn_and_nothing_is_left_running():
+    def items():
+        yield 1
+        yield 2
+        raise ValueError("the third")
+
+    given = ahead(items())
+    assert [next(given), next(given)] == [1, 2]
+    with pytest.raises(ValueError, match="the third"):
+        next(given)
+    stopped = ahead(iter(range(100)))
+    next(stopped)
+    stopped.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("seqae-ahead")]

@@ -6,14 +6,14 @@ them, most of the time. Blocks need no waiting, and what comes out does not depe
 
 from __future__ import annotations
 
-__all__ = ["in_turn"]
+__all__ = ["ahead", "in_turn"]
 
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -51,6 +51,16 @@ def in_turn(
         finally:
             for one in waiting:
                 one.cancel()
+
+
+def ahead(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """Yield the items, each made in a thread of its own while the one before is worked on."""
+    given, end = iter(items), object()
+    with ThreadPoolExecutor(1, "seqae-ahead") as pool:
+        waiting: Future[Any] = pool.submit(next, given, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, given, end)
+            yield item
 
 
 @contextlib.contextmanager
