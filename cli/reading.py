@@ -33,6 +33,7 @@ from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.drift import Tally, warning
 from seqae.anomaly.events import EVENT_COLUMNS
 from seqae.anomaly.fleets.folder import MODELS, holds_fleet
+from seqae.anomaly.pieces import joined
 from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.cli.command import Session
 from seqae.cli.options import READING
@@ -78,7 +79,7 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
         names = ", ".join(sorted(reading))
         raise click.UsageError(f"options that read a table ({names}) were given, but no DATA. Name a file to read.")
     with _in_own_words():
-        given = BUNDLED[DEFAULT_DATA]() if data is None else read_table(data, **reading)
+        given = BUNDLED[DEFAULT_DATA]() if data is None else _table(data, reading)
     for series in as_panel(given):
         step = "" if series.step is None else f", one every {spell(series.step)}"
         inserted = 0 if series.present is None else int((~series.present).sum())
@@ -90,6 +91,27 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
         if inserted:
             session.say(f"{series.name}: {inserted} steps of its time axis have no row; they count as missing.")
     return given
+
+
+def _table(data: str, reading: Mapping[str, Any]) -> Series | Panel:
+    """Read a table; a large CSV file piece by piece, which takes a fraction of the memory, where that can be."""
+    if _is_large(data) and not _needs_all(reading):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                pieces = [piece.series for piece in read_csv_chunks(data, **reading)]
+            except UserError:  # what all rows tell may be another thing than what the first ones do
+                pieces = []
+        if pieces:
+            for one in caught:
+                warnings.warn(one.message, stacklevel=2)
+            return joined(pieces)
+    return read_table(data, **reading)
+
+
+def _needs_all(reading: Mapping[str, Any]) -> bool:
+    """Tell whether an option of reading needs all rows at once."""
+    return bool(reading.get("id") or reading.get("order") == "sort" or reading.get("resample"))
 
 
 def reread(
@@ -140,9 +162,8 @@ def pieces_of(
     if chunk_rows is None:
         asked, calibration = settings["threshold"], detector.calibration
         kind = THRESHOLDS[asked] if asked else None if calibration is None else type(calibration.threshold)
-        needs_all = reading.get("id") or reading.get("order") == "sort" or reading.get("resample")
-        needs_all = needs_all or (kind is not None and kind.batchwise)
-        if needs_all or not _is_large(data):
+        needs_all = kind is not None and kind.batchwise
+        if needs_all or _needs_all(reading) or not _is_large(data):
             return None
         session.detail(f"{data} is read in pieces of {CHUNK_ROWS} rows")
     step = detector.preparation.step
