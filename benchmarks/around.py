@@ -13,37 +13,25 @@ import importlib.util
 import os
 import platform
 import shlex
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from rivals import Work
+from speed import Clock
 
 import seqae
 from seqae.anomaly.metrics.vus import vus
 
-Way = Callable[[], Any]
+SLOW, QUICK = (Clock(0.0, rounds, torch.device("cpu")) for rounds in (3, 5))
 LENGTHS, WIDTH, EVERY = (10_000, 30_000, 100_000), 100, 2_000
 """Rows that are measured, the widest margin, and rows from one anomaly of 20 rows to the next."""
 TABLES = ((100_000, 1), (100_000, 20), (1_000_000, 1))
 """Rows and channels of the files that are read."""
-
-
-def in_turn(*ways: Way, rounds: int = 5) -> list[float]:
-    """Return each one's median seconds, timed A, B, A, B, ... after each was done once."""
-    taken: list[list[float]] = [[] for _ in ways]
-    for number in range(rounds + 1):
-        for way, times in zip(ways, taken, strict=True):
-            start = time.perf_counter()
-            way()
-            if number:
-                times.append(time.perf_counter() - start)
-    return [statistics.median(times) for times in taken]
 
 
 def measuring() -> Iterator[str]:
@@ -53,26 +41,26 @@ def measuring() -> Iterator[str]:
         from TSB_AD.evaluation.basic_metrics import generate_curve
 
         theirs = generate_curve
-    yield "| rows | anomalies | seqae, s | TSB-AD, s | TSB-AD / seqae | largest difference |"
+    yield "| rows | anomalies | seqae, ms | TSB-AD, ms | TSB-AD / seqae | largest difference |"
     yield "|---|---|---|---|---|---|"
     rng = np.random.default_rng(0)
     for rows in LENGTHS:
         labels = np.arange(rows) % EVERY >= EVERY - 20
         scores = rng.standard_normal(rows) + labels
-        ways: list[Way] = [lambda scores=scores, labels=labels: vus(scores, labels, WIDTH)]  # type: ignore[misc]
+        ways: list[Work] = [functools.partial(vus, scores, labels, WIDTH)]
         if theirs is not None:
             ways.append(functools.partial(theirs, labels.astype(float), scores, WIDTH))
-        own, *other = in_turn(*ways, rounds=3)
+        own, *other = SLOW(*ways)
         told = "not installed | | |"
         if theirs is not None:
             found, (*_, roc, pr) = ways[0](), ways[1]()
-            told = f"{other[0]:.3g} | {other[0] / own:.0f} | {max(abs(found.pr - pr), abs(found.roc - roc)):.1g} |"
-        yield f"| {rows:,} | {rows // EVERY} | {own:.3g} | {told}"
+            told = f"{other[0]:,.0f} | {other[0] / own:.0f} | {max(abs(found.pr - pr), abs(found.roc - roc)):.1g} |"
+        yield f"| {rows:,} | {rows // EVERY} | {own:.1f} | {told}"
 
 
 def reading() -> Iterator[str]:
     """Yield the table of CSV files: seqae.read_csv, and what of it is pandas' parser."""
-    yield "| rows | channels | MB | seqae.read_csv, s | C engine, s | pyarrow, s | seqae / C engine | rows a second |"
+    yield "| rows | channels | MB | seqae.read_csv, ms | C engine, ms | pyarrow, ms | seqae / C engine | rows/s |"
     yield "|---|---|---|---|---|---|---|---|"
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -84,15 +72,15 @@ def reading() -> Iterator[str]:
             values.insert(0, "time", stamps)
             values.to_csv(path, index=False)
             how = {"parse_dates": ["time"], "index_col": "time"}
-            own, parser, arrow = in_turn(
+            own, parser, arrow = QUICK(
                 functools.partial(seqae.read_csv, path),
                 functools.partial(pd.read_csv, path, **how),
                 functools.partial(pd.read_csv, path, engine="pyarrow", **how),
             )
             size = path.stat().st_size / 1e6
             yield (
-                f"| {rows:,} | {channels} | {size:.1f} | {own:.3g} | {parser:.3g} | {arrow:.3g} | {own / parser:.1f} | "
-                f"{rows / own:,.0f} |"
+                f"| {rows:,} | {channels} | {size:.1f} | {own:.1f} | {parser:.1f} | {arrow:.1f} | {own / parser:.1f} | "
+                f"{1000 * rows / own:,.0f} |"
             )
 
 

@@ -199,6 +199,6 @@ def test_what_stands_around_a_model_is_measured_on_what_the_rows_say(modules, mo
     assert list(around.measuring())[2].startswith("| 4,000 | 2 | ")
     assert list(around.reading())[2].startswith("| 300 | 2 | 0.0 | ")
     order = []
-    taken = around.in_turn(lambda: order.append("a"), lambda: order.append("b"), rounds=2)
+    taken = modules["speed"].Clock(0.0, 2, torch.device("cpu"))(lambda: order.append("a"), lambda: order.append("b"))
     assert order == ["a", "b"] * 3
     assert len(taken) == 2

@@ -103,6 +103,15 @@ def test_long_series_are_heard_in_pieces_and_nothing_changes(mode, monkeypatch, 
         assert value == (pytest.approx(other[key], rel=1e-5) if isinstance(value, float) else other[key]), key
 
 
+@pytest.mark.parametrize("mode", ["causal", "overlap", "centred"])
+def test_the_pieces_of_one_series_have_its_scores_to_the_last_bit(mode, monkeypatch):
+    detector = seqae.Detector(**SMALL, window=8, stride=1 if mode == "causal" else 2, mode=mode, smoothing=5)
+    detector.fit(waves(600), **SHORT)
+    whole = detector.score(waves(9000, 1))
+    monkeypatch.setattr(judge, "PIECE", 2500)
+    pd.testing.assert_frame_equal(detector.score(waves(9000, 1)), whole, check_exact=True)
+
+
 def test_heads_are_compared_on_rows_that_set_no_threshold():
     detector = seqae.Detector(**SMALL, window=12).fit(waves(900), **SHORT)
     parts = detector.training_data["parts"]

@@ -8,7 +8,7 @@ hundred reaches.
 
 from __future__ import annotations
 
-__all__ = ["FUSIONS", "Fusion", "Scored", "Spread", "Tail", "combine", "joined"]
+__all__ = ["FUSIONS", "Fusion", "Scored", "Spread", "Tail", "combine"]
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -123,6 +123,16 @@ class Scored(NamedTuple):
     def slim(self) -> Scored:
         """Return the same without what a calibration has no use for: windows that cover a row, and the evidence."""
         return self._replace(coverage=self.coverage[:0].copy(), evidence=self.evidence[:, :0].copy())
+
+    @classmethod
+    def joined(cls, pieces: list[Self]) -> Self:
+        """Return the scores of consecutive rows as one, and empty the list: what may be long is held once."""
+        if len(pieces) == 1:
+            return pieces.pop()
+        fields = list(zip(*pieces, strict=True))
+        pieces.clear()
+        total, parts, coverage, error = (np.concatenate(fields.pop(0)) for _ in range(4))
+        return cls(total, parts, coverage, error, np.concatenate(fields.pop(), axis=1))
 
 
 class Fusion:
@@ -271,16 +281,6 @@ def _shares(excess: NDArray[np.floating]) -> NDArray[np.floating]:
     even = np.where(given, 1.0, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(total > 0, positive / total * count, even)
-
-
-def joined(pieces: list[Scored]) -> Scored:
-    """Return the scores of consecutive rows as one, and empty the list: what may be long is held once."""
-    if len(pieces) == 1:
-        return pieces.pop()
-    fields = list(zip(*pieces, strict=True))
-    pieces.clear()
-    total, parts, coverage, error = (np.concatenate(fields.pop(0)) for _ in range(4))
-    return Scored(total, parts, coverage, error, np.concatenate(fields.pop(), axis=1))
 
 
 def combine(heads: Sequence[Folded], channels: int, fusion: Fusion | None) -> Scored:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from seqae.anomaly import settings
-from seqae.anomaly.fusion import Fusion, Scored, combine, joined
+from seqae.anomaly.fusion import Fusion, Scored, combine
 from seqae.anomaly.heads import Head, window_parts
 from seqae.anomaly.neighbours import reference_windows
 from seqae.anomaly.pipeline import Preparation
@@ -84,7 +84,7 @@ class Judge:
         for number, said in heard:
             scored = combine(said, channels, self.fusion)
             pieces.setdefault(number, []).append(scored.slim() if slim else scored)
-        return [joined(pieces[number]) for number in sorted(pieces)]
+        return [Scored.joined(pieces[number]) for number in sorted(pieces)]
 
     def listen(
         self, model: Autoencoder, preparation: Preparation, panel: Panel, *, window: int, stride: int, mode: str,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from seqae.anomaly.detector import Detector
-from seqae.anomaly.scoring import BLOCK
+from seqae.anomaly.scoring import BLOCK, first_needed, settled_rows
 from seqae.anomaly.tables import event_table
 from seqae.errors import OptionError
 from seqae.series import Panel, Series
@@ -73,15 +73,13 @@ def score_pieces(detector: Detector, pieces: Iterable[Series], *, batch_size: in
     for piece, final in _with_end(pieces):
         held.append(piece)
         rows = sum(map(len, held))
-        whole = max(rows - detector.window, 0) // grid * grid  # rows before the first window of an incomplete block
-        ready = first + rows if final else first + whole - reach
+        ready = first + (rows if final else settled_rows(rows, grid, detector.window, reach))
         if ready <= done and not final:
             continue
         series = joined(held)
         table = cast(pd.DataFrame, detector.score(series, batch_size=batch_size))  # of one series, one table
         yield Scores(series[done - first : ready - first], table.iloc[done - first : ready - first], done)
-        done = ready
-        kept = max(done - reach, 0) // grid * grid
+        done, kept = ready, first_needed(ready, grid, reach)
         held, first = [series[kept - first :]], kept
 
 

@@ -16,10 +16,12 @@ __all__ = [
     "Folded",
     "Measure",
     "enough_observed",
+    "first_needed",
     "fold_band",
     "fold_outputs",
     "head_of",
     "score_windows",
+    "settled_rows",
     "stretches",
     "total_score",
 ]
@@ -240,10 +242,22 @@ def stretches(rows: int, grid: int, window: int, reach: int, size: int) -> Itera
     first = done = 0
     while done < rows:
         stop = min(first + size, rows)
-        ready = rows if stop == rows else first + (size - window) // grid * grid - reach
+        ready = rows if stop == rows else first + settled_rows(size, grid, window, reach)
         yield slice(first, stop), slice(done - first, ready - first)
-        done = ready
-        first = max(done - reach, 0) // grid * grid
+        done, first = ready, first_needed(ready, grid, reach)
+
+
+def settled_rows(held: int, grid: int, window: int, reach: int) -> int:
+    """Return how many of the first `held` rows, from the start of a block on, no later row can change; 0 or less: none.
+
+    Those that lie `reach` before the first window of an incomplete block.
+    """
+    return max(held - window, 0) // grid * grid - reach
+
+
+def first_needed(done: int, grid: int, reach: int) -> int:
+    """Return the row from which on rows must be held for those behind `done`: where a block of windows begins."""
+    return max(done - reach, 0) // grid * grid
 
 
 def enough_observed(batch: Batch, least: float) -> Tensor:
