@@ -16,7 +16,7 @@ from seqae.anomaly.pipeline import Preparation
 from seqae.anomaly.streams.clock import Stamp, read_stamp
 from seqae.columns import MissingCodes
 from seqae.conditions import Calendar, Category
-from seqae.datasets.tables import read_header, settled_delimiter
+from seqae.datasets.rows import read_header, settled_delimiter
 from seqae.errors import DataError, OptionError, TimeAxisError
 from seqae.stamps import Origin, find_time
 

@@ -33,19 +33,17 @@ from seqae.anomaly.detector import Detection, Detector
 from seqae.anomaly.drift import Tally, warning
 from seqae.anomaly.events import EVENT_COLUMNS
 from seqae.anomaly.fleets.folder import MODELS, holds_fleet
-from seqae.anomaly.pieces import joined
 from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.cli.command import Session
 from seqae.cli.options import READING
 from seqae.datasets.bundled import BUNDLED
-from seqae.datasets.chunks import CHUNK_ROWS, Piece, read_csv_chunks
+from seqae.datasets.chunks import CHUNK_ROWS, Piece, in_pieces, read_csv_chunks
 from seqae.datasets.tables import read_table
 from seqae.errors import DataError, ModelFileError, SeqaeWarning, UserError
 from seqae.series import Panel, Series, as_panel
 from seqae.timeaxis import spell
 
 CALENDAR = "calendar"
-LARGE = 100_000_000
 NO_EVENTS = pd.DataFrame({name: [] for name in EVENT_COLUMNS})
 DEFAULT_DATA = "elnino"
 MODEL_NAME = "model.safetensors"
@@ -79,7 +77,7 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
         names = ", ".join(sorted(reading))
         raise click.UsageError(f"options that read a table ({names}) were given, but no DATA. Name a file to read.")
     with _in_own_words():
-        given = BUNDLED[DEFAULT_DATA]() if data is None else _table(data, reading)
+        given = BUNDLED[DEFAULT_DATA]() if data is None else read_table(data, **reading)
     for series in as_panel(given):
         step = "" if series.step is None else f", one every {spell(series.step)}"
         inserted = 0 if series.present is None else int((~series.present).sum())
@@ -91,27 +89,6 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
         if inserted:
             session.say(f"{series.name}: {inserted} steps of its time axis have no row; they count as missing.")
     return given
-
-
-def _table(data: str, reading: Mapping[str, Any]) -> Series | Panel:
-    """Read a table; a large CSV file piece by piece, which takes a fraction of the memory, where that can be."""
-    if _is_large(data) and not _needs_all(reading):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                pieces = [piece.series for piece in read_csv_chunks(data, **reading)]
-            except UserError:  # what all rows tell may be another thing than what the first ones do
-                pieces = []
-        if pieces:
-            for one in caught:
-                warnings.warn(one.message, stacklevel=2)
-            return joined(pieces)
-    return read_table(data, **reading)
-
-
-def _needs_all(reading: Mapping[str, Any]) -> bool:
-    """Tell whether an option of reading needs all rows at once."""
-    return bool(reading.get("id") or reading.get("order") == "sort" or reading.get("resample"))
 
 
 def reread(
@@ -163,7 +140,7 @@ def pieces_of(
         asked, calibration = settings["threshold"], detector.calibration
         kind = THRESHOLDS[asked] if asked else None if calibration is None else type(calibration.threshold)
         needs_all = kind is not None and kind.batchwise
-        if needs_all or _needs_all(reading) or not _is_large(data):
+        if needs_all or not in_pieces(data, reading):
             return None
         session.detail(f"{data} is read in pieces of {CHUNK_ROWS} rows")
     step = detector.preparation.step
@@ -187,14 +164,6 @@ def _in_own_words() -> Iterator[None]:
         yield
     except UserError as problem:
         raise type(problem)(str(problem).replace("--covariates", "--condition")) from problem
-
-
-def _is_large(data: str) -> bool:
-    path = Path(data)
-    packed = path.suffix == ".gz"
-    return (
-        path.is_file() and path.suffix not in (".parquet", ".pq") and path.stat().st_size > LARGE / (5 if packed else 1)
-    )
 
 
 def found_by(detector: Detector, given: Series | Panel, session: Session, settings: Mapping[str, Any]) -> Detection:

@@ -6,12 +6,13 @@ rows here. A later row that contradicts them is refused; nothing is read otherwi
 
 from __future__ import annotations
 
-__all__ = ["CHUNK_ROWS", "Piece", "count_rows", "read_csv_chunks"]
+__all__ = ["CHUNK_ROWS", "Piece", "count_rows", "in_pieces", "read_csv_chunks"]
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, Unpack
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from seqae.columns import GRID_OPTIONS, Columns, Ranges, TableOptions, joined, read_columns
 from seqae.datasets.axis import Axis
 from seqae.datasets.content import PathLike, count_lines, row_stretches
-from seqae.datasets.rulers import read_step
-from seqae.datasets.tables import (
+from seqae.datasets.rows import (
     listed,
     parse_rows,
     read_header,
@@ -31,12 +31,15 @@ from seqae.datasets.tables import (
     shown_name,
     stem,
 )
+from seqae.datasets.rulers import read_step
 from seqae.errors import DataError, OptionError, TimeAxisError
 from seqae.series import Series, from_table
 from seqae.stamps import Origin, read_stamps, telling_rows
 from seqae.timeaxis import Step
 
 CHUNK_ROWS = 1 << 16
+LARGE = 100_000_000
+"""Bytes from which on a file is read in pieces; packed, a fifth of that."""
 _HEAD = 1 << 14
 _MOST_HELD = 1 << 16
 _WHOLE = "Read the file whole: --chunk-rows 0."
@@ -89,6 +92,15 @@ def read_csv_chunks(
         **grid,
     )
     return _pieces(path, rows, table, axis)
+
+
+def in_pieces(path: PathLike, options: Mapping[str, Any]) -> bool:
+    """Tell whether a file is so large that it is read in pieces, and no option of read_csv needs all rows at once."""
+    where = Path(path)
+    if options.get("id") or options.get("order") == "sort" or options.get("resample") or not where.is_file():
+        return False
+    packed = where.suffix == ".gz"
+    return where.suffix not in (".parquet", ".pq") and where.stat().st_size > LARGE / (5 if packed else 1)
 
 
 def count_rows(path: PathLike) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Panel", "Series", "TableOptions", "as_panel", "from_table", "placed"]
+__all__ = ["Panel", "Series", "TableOptions", "as_panel", "concatenated", "from_table", "placed"]
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self, Unpack, overload
+from typing import Any, Self, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -236,6 +236,23 @@ def as_panel(data: Any) -> Panel:
     if array.ndim == 3:
         return Panel(Series.from_array(one, name=f"{_UNNAMED}-{row}") for row, one in enumerate(array))
     return Panel([Series.from_array(array)])
+
+
+def concatenated(pieces: Sequence[Series]) -> Series:
+    """Return consecutive stretches of one series as one."""
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    parts: dict[str, Any] = {"values": np.concatenate([one.values for one in pieces])}
+    for field, usual in (("labels", False), ("present", True)):
+        if any(getattr(one, field) is not None for one in pieces):
+            flags = [np.full(len(one), usual) if getattr(one, field) is None else getattr(one, field) for one in pieces]
+            parts[field] = np.concatenate(flags)
+    if first.index is not None:
+        parts["index"] = first.index.append([cast(pd.Index, one.index) for one in pieces[1:]])
+    if first.covariates is not None:
+        parts["covariates"] = pd.concat([cast(pd.DataFrame, one.covariates) for one in pieces], ignore_index=True)
+    return replace(first, **parts)
 
 
 def from_table(

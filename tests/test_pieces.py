@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import seqae
-from seqae.anomaly.pieces import EventTally, joined, score_pieces
+from seqae.anomaly.pieces import EventTally, score_pieces
 from seqae.errors import OptionError
-from seqae.series import Series
+from seqae.series import Series, concatenated
 
 
 def series(rows=2300, seed=0, dated=True):
@@ -96,7 +96,7 @@ def test_joined_pieces_are_the_whole():
         covariates=pd.DataFrame({"k": np.arange(2300)}), name="pump",
     )  # fmt: skip
     parts = cut(whole, 700)
-    again = joined(parts)
+    again = concatenated(parts)
     np.testing.assert_array_equal(again.values, whole.values)
     assert again.index.equals(whole.index)
     np.testing.assert_array_equal(again.labels, whole.labels)

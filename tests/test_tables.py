@@ -267,7 +267,7 @@ def test_line_numbers_hold_over_many_blocks(write, monkeypatch):
             broken += 1
         text = "\n".join([*lines[:broken], lines[broken] + ",7", *lines[broken + 1 :]])
         for block in (1, 7, 64, 1 << 20):
-            monkeypatch.setattr("seqae.datasets.tables._BLOCK", block)
+            monkeypatch.setattr("seqae.datasets.rows._BLOCK", block)
             with pytest.raises(DataError, match=f"line {broken + 1} has 4 fields"):
                 read_csv(write(text))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["EventTally", "Scores", "joined", "score_pieces"]
+__all__ = ["EventTally", "Scores", "score_pieces"]
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from seqae.anomaly.detector import Detector
 from seqae.anomaly.scoring import BLOCK, first_needed, settled_rows
 from seqae.anomaly.tables import event_table
 from seqae.errors import OptionError
-from seqae.series import Panel, Series
+from seqae.series import Panel, Series, concatenated
 
 
 class Scores(NamedTuple):
@@ -24,33 +23,6 @@ class Scores(NamedTuple):
     series: Series
     table: pd.DataFrame
     first_row: int
-
-
-def joined(pieces: Sequence[Series]) -> Series:
-    """Return consecutive stretches of one series as one."""
-    first = pieces[0]
-    if len(pieces) == 1:
-        return first
-
-    def together(field: str, missing: bool) -> np.ndarray | None:
-        parts = [getattr(one, field) for one in pieces]
-        if all(part is None for part in parts):
-            return None
-        full = [np.full(len(one), missing) if part is None else part for one, part in zip(pieces, parts, strict=True)]
-        return np.concatenate(full)
-
-    index = first.index
-    if index is not None:
-        index = index.append([cast(pd.Index, one.index) for one in pieces[1:]])
-    tables = [one.covariates for one in pieces if one.covariates is not None]
-    return replace(
-        first,
-        values=np.concatenate([one.values for one in pieces]),
-        index=index,
-        labels=together("labels", False),
-        present=together("present", True),
-        covariates=pd.concat(tables, ignore_index=True) if tables else None,
-    )
 
 
 def score_pieces(detector: Detector, pieces: Iterable[Series], *, batch_size: int = BLOCK) -> Iterator[Scores]:
@@ -76,7 +48,7 @@ def score_pieces(detector: Detector, pieces: Iterable[Series], *, batch_size: in
         ready = first + (rows if final else settled_rows(rows, grid, detector.window, reach))
         if ready <= done and not final:
             continue
-        series = joined(held)
+        series = concatenated(held)
         table = cast(pd.DataFrame, detector.score(series, batch_size=batch_size))  # of one series, one table
         yield Scores(series[done - first : ready - first], table.iloc[done - first : ready - first], done)
         done, kept = ready, first_needed(ready, grid, reach)
@@ -138,7 +110,7 @@ class EventTally:
             return first
         parts = [one for one in self._held if len(one.table)] or [first]
         table = pd.concat([one.table for one in parts])
-        return Scores(joined([one.series for one in parts]), table, parts[0].first_row)
+        return Scores(concatenated([one.series for one in parts]), table, parts[0].first_row)
 
     @staticmethod
     def _rest(scores: Scores, rows: int) -> Scores:

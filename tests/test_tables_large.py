@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqae.cli import reading
+from seqae.datasets import chunks, tables
 from seqae.datasets.chunks import CHUNK_ROWS
-from seqae.datasets.tables import read_table
+from seqae.datasets.content import content_of
+from seqae.datasets.tables import read_csv
 from seqae.errors import UserError
 
 ROWS = CHUNK_ROWS + 20_000
@@ -52,11 +53,11 @@ def test_a_large_table_read_piece_by_piece_is_the_whole(name, tmp_path, monkeypa
     make, options = TABLES[name]
     path = str(tmp_path / "data.csv")
     make().to_csv(path, index=False)
-    whole = read_table(path, **options)
+    whole = read_csv(path, **options)
     asked = []
-    monkeypatch.setattr(reading, "LARGE", 1)
-    monkeypatch.setattr(reading, "read_table", lambda *given, **how: asked.append(given) or read_table(*given, **how))
-    found = reading._table(path, options)
+    monkeypatch.setattr(chunks, "LARGE", 1)
+    monkeypatch.setattr(tables, "content_of", lambda *given: asked.append(given) or content_of(*given))
+    found = read_csv(path, **options)
     assert bool(asked) == (name in WHOLE)
     assert (found.name, found.channels, found.step) == (whole.name, whole.channels, whole.step)
     np.testing.assert_array_equal(found.values, whole.values)
@@ -76,8 +77,8 @@ def test_what_is_wrong_with_a_large_table_is_told_as_of_the_whole(tmp_path, monk
         path, index=False
     )
     with pytest.raises(UserError) as whole:
-        read_table(path)
-    monkeypatch.setattr(reading, "LARGE", 1)
+        read_csv(path)
+    monkeypatch.setattr(chunks, "LARGE", 1)
     with pytest.raises(UserError) as found:
-        reading._table(path, {})
+        read_csv(path)
     assert str(found.value) == str(whole.value)
