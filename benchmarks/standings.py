@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 from collections.abc import Iterable
@@ -31,8 +32,8 @@ VUS-PR and VUS-ROC: TSB-AD's variant, margins up to the period of the first chan
 collection's mean over seeds; none where chance has no part. AP: average precision. UCR hit: the highest score lies at
 the anomaly. False alarms: flagged rows in 1,000 normal ones. Event recall: share of anomalies with a flagged row.
 Seconds: processor time of fit and scores, one series, one thread. Means are over the runs that succeeded; failed runs
-are counted beside them and listed below. Where methods are compared with each other (the first two tables and the table
-by series) a failed run has the mean score of the random one on that series."""
+are counted beside them and listed below. Where methods are compared with each other (the first two tables and those by
+series) a failed run has the mean score of the random one on that series."""
 
 
 def frame(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -155,6 +156,23 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     return markdown(head, body)
 
 
+def ahead(table: pd.DataFrame) -> list[str]:
+    """Return, for each group in whose mean others are above ours, every series' `compared` of ours and of those."""
+    groups, kinds = by_group(table), table.groupby("method")["kind"].first()
+    means = table.assign(value=compared(table)).groupby(["case", "method"])["value"].mean().unstack()
+    text = []
+    for mine, (name, members) in itertools.product(kinds.index[kinds == "ours"], GROUPS.items()):
+        if name not in groups or mine not in groups.index:
+            continue
+        group = groups[name].drop(kinds.index[kinds == "ours"].drop(mine)).sort_values(ascending=False)
+        above = group.index[group > group[mine]]
+        cases = [case for case in means.index if case.split("/")[0] in members]
+        if len(above):
+            body = ([case, *map(shown, means.loc[case, [mine, *above]])] for case in cases)
+            text += ["", f"{name}:", "", *markdown(["series", f"**{mine}**", *above], body)]
+    return text or ["", "In no group."]
+
+
 def thresholds(lines: Iterable[dict[str, Any]]) -> list[str]:
     """Return ours at other thresholds than the default one: false alarms and event recall, by collection."""
     ours = [line for line in lines if line["kind"] == "ours" and not line["failure"]]
@@ -254,6 +272,7 @@ def write(
         if len(own):
             series = own["case"].nunique()
             text += ["", f"## {name}: {series} series", "", *collection_table(own, lacking.to_dict())]
+    text += ["", "## Where others are ahead of ours in the mean: VUS-PR by series", *ahead(table)]
     text += ["", "## Failed runs", "", *failures(table)]
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n".join(text) + "\n")

@@ -450,6 +450,15 @@ def test_the_verdict_names_what_is_not_beaten(modules):
     assert answers == ["yes |", "below their AE |", "yes |"]
 
 
+def test_where_others_are_ahead_every_series_is_told(modules):
+    text = modules["standings"].ahead(modules["standings"].frame(LINES))
+    assert text == [
+        "", "NAB:", "", "| series | **seqae** | their AE |", "|---|---|---|", "| nab/c | 0.500 | 0.600 |"
+    ]  # fmt: skip
+    without = [one for one in LINES if one["method"] != "their AE"]
+    assert modules["standings"].ahead(modules["standings"].frame(without)) == ["", "In no group."]
+
+
 def test_the_latest_line_of_a_run_counts(modules):
     table = modules["standings"].frame([line("ucr/a", "energy", 0, 0.1), line("ucr/a", "energy", 0, 0.7)])
     assert table["vus_pr"].tolist() == [0.7]
