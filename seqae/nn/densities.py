@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributions
+from torch.distributions.utils import broadcast_all
 from torch.nn import functional as F
 
 from seqae.errors import DataError
@@ -56,7 +57,9 @@ class StudentT(distributions.StudentT):
 
     def __init__(self, df: Tensor, loc: Tensor, scale: Tensor) -> None:
         self._narrow = df, scale
-        super().__init__(df, loc, scale, validate_args=False)
+        self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
+        self._chi2 = distributions.Chi2(self.df, validate_args=False)  # PyTorch's own looks at every df
+        distributions.Distribution.__init__(self, self.df.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density in nats."""
@@ -86,7 +89,7 @@ class UnitBernoulli(distributions.Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return x·log p + (1 − x)·log(1 − p) in nats; DataError outside [0, 1]."""
-        _within_unit(value, "Bernoulli")
+        value = _within_unit(value, "Bernoulli")
         return -F.binary_cross_entropy_with_logits(self.logits, value, reduction="none")
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -110,8 +113,7 @@ class UnitContinuousBernoulli(distributions.Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density in nats; DataError outside [0, 1]."""
-        _within_unit(value, "continuous Bernoulli")
-        density: Tensor = self._inner.log_prob(value)
+        density: Tensor = self._inner.log_prob(_within_unit(value, "continuous Bernoulli"))
         return density
 
     def icdf(self, value: Tensor) -> Tensor:
@@ -136,9 +138,12 @@ class LogisticLevels(distributions.Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log probability of the level in nats; DataError for what is no level."""
-        _within_unit(value, "discretized logistic")
+        value = _within_unit(value, "discretized logistic")
         steps = value * self.last
-        if bool(((steps - steps.round()).abs() > 1e-3).any()):
+        between = (steps - steps.round()).abs() > 1e-3
+        if _is_costly_to_ask(value):
+            value = value.masked_fill(between, math.nan)
+        elif bool(between.any()):
             raise DataError(
                 f"the discretized logistic is for pixels, multiples of 1/{self.last}; got values between them. "
                 "Use --likelihood normal_per_step, or another one of densities."
@@ -162,10 +167,19 @@ class LogisticLevels(distributions.Distribution):
             return torch.round(point * self.last).clamp(0, self.last) / self.last
 
 
-def _within_unit(value: Tensor, name: str) -> None:
+def _is_costly_to_ask(value: Tensor) -> bool:
+    """Tell whether a look at the values would make training wait for its device."""
+    return torch.is_grad_enabled() and not value.is_cpu
+
+
+def _within_unit(value: Tensor, name: str) -> Tensor:
+    """Return the values, all in [0, 1]; DataError for others, which become NaN where it is costly to ask."""
+    if _is_costly_to_ask(value):
+        return value.masked_fill((value < 0.0) | (value > 1.0), math.nan)
     low, high = float(value.min()), float(value.max())
     if low < 0.0 or high > 1.0:
         raise DataError(
             f"the {name} likelihood needs values in [0, 1]; got {low:.4g} to {high:.4g}. "
             "Use --likelihood normal, or for series --scaling minmax (with data inside the training range)."
         )
+    return value
