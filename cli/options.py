@@ -151,6 +151,7 @@ _fit = of(Detector.fit, "Training")
 TRAINING = Group(
     _fit("epochs", SIZE, "The most epochs to train."),
     _fit("batch_size", SIZE, "Windows in a batch."),
+    _fit("least_steps", SIZE, "Batches an epoch has at least: several passes over the windows where one has fewer."),
     _fit("learning_rate", POSITIVE, "The optimiser's step."),
     _fit("optimizer", one_of(OPTIMIZERS), "The optimiser."),
     _fit("weight_decay", WEIGHT, "Decay of the weights."),

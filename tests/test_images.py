@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqae.datasets import tables
 from seqae.datasets.archives import CIFAR10_CLASSES
 from seqae.datasets.images import (
     IMAGES,
@@ -27,6 +26,7 @@ from seqae.datasets.images import (
     read_folder,
     read_idx,
 )
+from seqae.datasets.rows import ENDINGS
 from seqae.errors import DataError, OptionError
 
 ROOT = Path(__file__).parent.parent
@@ -736,7 +736,7 @@ def test_image_data_are_names_and_folders_of_pictures_without_tables(tmp_path):
     assert not is_image_data(str(tmp_path / "flat" / "1.PNG"))
     save(tmp_path / "hidden" / ".thumbnails" / "1.png", GREY)
     assert not is_image_data(str(tmp_path / "hidden"))
-    for ending in tables._ENDINGS:
+    for ending in ENDINGS:
         write(tmp_path / "both" / "1.png", b"")
         table = write(tmp_path / "both" / f"a{ending.upper()}", b"")
         assert not is_image_data(str(tmp_path / "both"))

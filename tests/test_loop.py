@@ -108,7 +108,7 @@ class Recorder(Tracker):
         self.weights, self.records, self.history = [], [], None
 
     def start(self, run):
-        self.model = run.model
+        self.model, self.windows = run.model, run.windows
 
     def epoch(self, record):
         self.weights.append(self.model.mean.detach().clone())
@@ -180,6 +180,34 @@ def test_it_descends_as_the_obvious_loop_does():
         assert record["train_kl"] == 0.0
     assert [record["epoch"] for record in history.epochs] == [1, 2, 3]
     assert (history.best_epoch, history.stopped) == (3, "finished")
+
+
+class Counted(Points):
+    """Notes which points each step was given."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.given = []
+
+    def to(self, device):
+        return self
+
+    def gather(self, index):
+        self.given.append(index)
+        return super().gather(index)
+
+
+@pytest.mark.parametrize(("least", "passes"), [(1, 1), (3, 1), (4, 2), (5, 2), (6, 3), (25, 10)])
+def test_an_epoch_of_few_points_is_several_passes(least, passes):
+    data, recorder = Counted(), Recorder()
+    train(data=data, least_steps=least, epochs=2, trackers=[recorder])
+    steps = len(data.given) // 2
+    assert steps == max(-(-passes * 20 // 8), 3) >= least
+    for epoch in (data.given[:steps], data.given[steps:]):
+        together = torch.cat(epoch).view(passes, 20)
+        assert (together.sort(dim=1).values == torch.arange(20)).all()  # every point once in each pass
+        assert len(together.unique(dim=0)) == passes  # each in an order of its own
+    assert recorder.windows == 20 * passes
 
 
 def adam(rate, decay=0.0):
@@ -557,6 +585,7 @@ class Wide(nn.Module):
     [
         ({"learning_rate": 0.2}, r"learning_rate was 0\.1, is 0\.2"),
         ({"batch_size": 4}, "batch_size was 8, is 4"),
+        ({"least_steps": 9}, "least_steps was 1, is 9"),
         ({"optimizer": "adamw"}, 'optimizer was "adam", is "adamw"'),
         ({"weight_decay": 0.1}, r"weight_decay was 0\.0, is 0\.1"),
         ({"clip": None}, r"clip was 1\.0, is null"),
@@ -610,6 +639,7 @@ def test_a_run_folder_has_its_files(tmp_path):
         ({"epochs": 0}, "epochs must be a whole number of at least 1; got 0"),
         ({"epochs": None}, "epochs must"),
         ({"batch_size": 2.5}, "batch_size must"),
+        ({"least_steps": 0}, "least_steps must"),
         ({"patience": 0}, "patience must"),
         ({"learning_rate": -1.0}, "learning_rate must be a number greater than 0; got -1.0"),
         ({"learning_rate": math.nan}, "learning_rate must"),

@@ -34,7 +34,7 @@ def step(model, data, index, **objective):
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     state = TrainingState(model, optimizer, {"noise": None})  # there is no generator for what has no values
     run = loop._Loop(
-        state, Objective(**objective), data, None, 8, 1.0, 0, META, torch.autocast("cpu", enabled=False), []
+        state, Objective(**objective), data, None, 8, 1, 1.0, 0, META, torch.autocast("cpu", enabled=False), []
     )
     run.step(data.gather(index.to(META)), 0.5, Sums(META))
     assert all(weight.grad is not None for weight in model.parameters() if weight.requires_grad)

@@ -142,7 +142,7 @@ class Detector:
         return next(self.model.parameters()).device
 
     def fit(
-        self, data: Any, *, epochs: int = 50, batch_size: int = 32, learning_rate: float = 3e-3,
+        self, data: Any, *, epochs: int = 50, batch_size: int = 32, least_steps: int = 25, learning_rate: float = 3e-3,
         optimizer: str = "adam", weight_decay: float = 0.0, clip: float | None = 1.0, schedule: str = "constant",
         patience: int | None = 10, max_time: float | None = None, beta: float = 1.0, beta_schedule: str = "linear",
         warmup: float = 10.0, free_bits: float = 0.0, noise: str | None = None, noise_level: float = 0.2,

@@ -238,7 +238,7 @@ def _events(
                 "span": [starts[event], ends[event]],
                 "view": [clock.positions[start], clock.positions[stop - 1]],
                 "channels": best,
-                "shares": [round(float(shares[place, c]), 4) for c in best],
+                "shares": [round(float(shares[place, c]), 6) for c in best],
             }
         )
     return told

@@ -47,6 +47,7 @@ def fit(
     validation: Windows | None = None,
     epochs: int = 50,
     batch_size: int = 32,
+    least_steps: int = 1,
     optimizer: str | Callable[..., optim.Optimizer] = "adam",
     learning_rate: float = 3e-3,
     weight_decay: float = 0.0,
@@ -66,6 +67,7 @@ def fit(
     """Train a model in place and leave it on the device, in eval mode, with the best epoch's weights.
 
     The best epoch has the lowest validation total; without validation the last weights stay and nothing stops early.
+    least_steps: steps that an epoch has at least; where a pass over the data has fewer, an epoch is several passes.
     objective: as `seqae.Objective`. clip: the largest norm of the whole gradient, None = off. patience: epochs without
     a better validation after the objective's warm-up, None = off. max_time: seconds that this call may train.
     seed: drives the order of the windows and every draw; the model's first weights are the caller's.
@@ -95,11 +97,13 @@ def fit(
     if log_dir is not None:
         state.keep(Path(log_dir) / "last.safetensors", chosen | identity(model, data, validation), resume=resume)
     told = [*trackers, *standard_trackers(log_dir, progress)]
-    run = Run(model, shown, epochs, data.epoch_size, list(state.history), chosen | dict(hyperparameters or {}))
+    enough = -(-data.epoch_size // batch_size) >= least_steps
+    passes = 1 if enough else -(-least_steps * batch_size // data.epoch_size)
+    run = Run(model, shown, epochs, passes * data.epoch_size, list(state.history), chosen | dict(hyperparameters or {}))
     for tracker in told:
         tracker.start(run)
     autocast = devices.autocast(place, precision)
-    return _Loop(state, objective, data, validation, batch_size, clip, seed, place, autocast, told).run(
+    return _Loop(state, objective, data, validation, batch_size, passes, clip, seed, place, autocast, told).run(
         max_time,
         stop=lambda history: ended(history, epochs, patience, warmup),
         rate=lambda history: rule(learning_rate, len(history), epochs, losses(history, warmup)),
@@ -119,6 +123,7 @@ class _Loop:
     data: Windows
     validation: Windows | None
     batch_size: int
+    passes: int
     clip: float | None
     seed: int
     device: torch.device
@@ -177,7 +182,7 @@ class _Loop:
         )
 
     def attempt(self, rate: float, halt: Halt) -> Record | None:
-        """Train and validate once through the data."""
+        """Train for an epoch, and validate."""
         state, began = self.state, clock()
         for group in state.optimizer.param_groups:
             group["lr"] = rate
@@ -197,7 +202,8 @@ class _Loop:
         """Take a step for each batch of an epoch; None where `halt` broke it off."""
         state, sums, looked = self.state, Sums(self.device), clock()
         state.model.train()
-        order = self.data.epoch(state.generators["shuffle"])
+        each = [self.data.epoch(state.generators["shuffle"]) for _ in range(self.passes)]
+        order = each[0] if self.passes == 1 else torch.cat(each)
         starts = range(0, len(order), self.batch_size)  # split() would make all of what may be many views at once
         for number, low in enumerate(starts):
             batch = self.data.gather(order[low : low + self.batch_size])

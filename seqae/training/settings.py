@@ -24,6 +24,7 @@ COMPARED = (
     "optimizer",
     "schedule",
     "batch_size",
+    "least_steps",
     "learning_rate",
     "weight_decay",
     "clip",
@@ -37,8 +38,8 @@ OPTIONAL = ("patience", "clip", "max_time")
 
 def check(options: Mapping[str, Any]) -> None:
     """Raise OptionError for a number among the options of `fit` that makes no sense."""
-    for name in ("epochs", "batch_size", "patience", "learning_rate", "clip", "max_time"):
-        value, whole = options[name], name in ("epochs", "batch_size", "patience")
+    for name in ("epochs", "batch_size", "least_steps", "patience", "learning_rate", "clip", "max_time"):
+        value, whole = options[name], name in ("epochs", "batch_size", "least_steps", "patience")
         if value is None and name in OPTIONAL:
             continue
         if not isinstance(value, Integral if whole else Real) or not 0 < float(value) < math.inf:
