@@ -92,27 +92,21 @@ def detectors():
 def test_the_numbers_are_those_of_causal_scoring(detectors, name):
     detector, columns = detectors(name)
     frame = today()[["a", "b", *columns]]
-    expected = detector.score(frame, batch_size=1)
+    expected = detector.score(frame)
     found = pushed(Stream(detector), frame)
     same(found, expected)
+    same(detector.score(frame, batch_size=1), expected)
     # One of the first rows fell into a gap; behind the long one half a window has to come before one says something.
     assert found["score"].isna().sum() - (WINDOW // 2 - 1) in (WINDOW - 1 - 1, WINDOW - 1)
     assert found["score"].iloc[71:77].isna().tolist() == [True, True, True, False, False, False]
     assert found["is_anomaly"].any()
-    if len(detector.options["scorer"]) > 3 or isinstance(detector.options["scorer"], str):
-        # In blocks matrix products are summed in another order; a rank among calibration scores may jump for that.
-        score = detector.score(frame)["score"]
-        near = np.isclose(found["score"], score, rtol=1e-4, atol=1e-5, equal_nan=True)
-        assert near.mean() > 0.95
 
 
 @pytest.mark.filterwarnings("ignore:The .* calibration scores are worth")
-def test_a_single_head_has_the_numbers_of_scoring_in_blocks_too(detectors):
-    for name in ("AE gru", "CVAE gru, calendar"):
-        detector, _ = detectors(name)
-        frame = today()[["a", "b"]]
-        parts = ["score", "score_a", "score_b"]
-        same(pushed(Stream(detector), frame)[parts], detector.score(frame)[parts], rtol=1e-6, atol=1e-6)
+def test_rows_that_tie_with_those_held_back_are_flagged_as_in_scoring(detectors):
+    detector, _ = detectors("VAE gru, defaults")
+    frame = table()[["a", "b"]]
+    same(pushed(Stream(detector), frame), detector.score(frame))
 
 
 def test_rows_come_in_any_form(detectors):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from seqae.anomaly.detector import Detector
 from seqae.anomaly.fusion import Scored
 from seqae.anomaly.heads import squared_error
-from seqae.anomaly.scoring import MISSING, Folded, enough_observed
+from seqae.anomaly.scoring import MISSING, TOGETHER, Folded, enough_observed
 from seqae.anomaly.streams.clock import Stamp, clock_of, read_stamp
 from seqae.anomaly.streams.single_rows import RowConditions, row_values
 from seqae.errors import DataError, ModelFileError, OptionError, TimeAxisError
@@ -242,10 +242,11 @@ class Stream:
         if not seen.any():
             return self._unobserved(seen)
         with torch.inference_mode():
-            x = torch.from_numpy(rows)[None].to(self._device)
-            condition = torch.from_numpy(conditions)[None].to(self._device) if conditions.shape[1] else None
+            x = torch.from_numpy(rows).repeat(TOGETHER, 1, 1).to(self._device)
+            condition = torch.from_numpy(conditions).repeat(TOGETHER, 1, 1).to(self._device)
+            condition = condition if conditions.shape[1] else None
             batch = Batch(x.nan_to_num(0.0), ~x.isnan(), condition)
-            if not enough_observed(batch, self.preparation.min_observed).item():
+            if not enough_observed(batch, self.preparation.min_observed)[0].item():
                 return self._unobserved(seen)
             output = self.model(batch.x, batch.observed, batch.condition, None, sample=False)
             told = [head.parts(self.model, batch, output) for head in self.judge.heads]
