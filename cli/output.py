@@ -36,6 +36,8 @@ from seqae.cli.tables import iso_text, shortest, write_csv
 from seqae.datasets.images import is_image_data
 from seqae.errors import DataError, OptionError, UserError
 
+NEW = ".new"
+"""The folder within a run's that its successor is written into."""
 RUN_FILES = ("model.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard", INDEX, MODELS, "config.toml")
 
 
@@ -214,11 +216,12 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def fresh_run_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[None]:
-    """Let a run be written into `folder`; after an error the folder is as it was, unless the run can be resumed.
+def fresh_run_folder(folder: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
+    """Give the folder to write a run into; after an error `folder` is as it was, unless the run can be resumed.
 
-    A run that is already there is refused, or with `overwrite` put aside and deleted when the new one is done, or with
-    `resume` left in place, complete files and all. Other files in the folder are never touched.
+    A run that is already there is refused, or with `overwrite` it stays and can be used until the new one is done,
+    which is written into a folder within and takes its place; or with `resume` it is gone on with, complete files and
+    all. Other files in the folder are never touched.
     """
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"cannot write the run to {folder}: it is a file. Give a folder with -o.")
@@ -227,38 +230,51 @@ def fresh_run_folder(folder: Path, *, overwrite: bool = False, resume: bool = Fa
     if not nearest.is_dir():
         raise OptionError(f"cannot make the folder {folder}: {nearest} is a file. Give another folder with -o.")
     _check_folder(nearest)
+    there = bool(_run_files(folder))
     if resume:
-        yield
-        return
-    if _run_files(folder) and not overwrite:
+        yield folder
+    elif there and not overwrite:
         raise OptionError(
             f"{folder} already holds a run. Give another folder with -o, or continue it with --resume, "
             "or replace it with --overwrite."
         )
-    aside = folder / ".replaced"
-    _move(_run_files(folder), aside)
-    try:
-        yield
-    except BaseException as problem:
-        if (folder / "last.safetensors").exists() and not aside.exists() and not isinstance(problem, UserError):
-            raise  # complete epochs, which --resume can go on from
-        for leftover in _run_files(folder):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        _move(_run_files(aside), folder)
-        if made and folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    elif there:
+        new = folder / NEW
+        shutil.rmtree(new, ignore_errors=True)  # left by a run that was killed
+        try:
+            new.mkdir()
+            yield new
+            for name in RUN_FILES:
+                _take_place(new / name, folder / name)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    else:
+        try:
+            yield folder
+        except BaseException as problem:
+            if (folder / "last.safetensors").exists() and not isinstance(problem, UserError):
+                raise  # complete epochs, which --resume can go on from
+            for leftover in _run_files(folder):
+                _remove(leftover)
+            if made and folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
+            raise
 
 
 def _run_files(folder: Path) -> list[Path]:
     return [folder / name for name in RUN_FILES if (folder / name).exists()]
 
 
-def _move(files: list[Path], folder: Path) -> None:
-    for path in files:
-        folder.mkdir(exist_ok=True)
-        if (folder / path.name).is_dir():  # left by a run that was killed while it replaced another
-            shutil.rmtree(folder / path.name)
-        path.replace(folder / path.name)
+def _take_place(new: Path, old: Path) -> None:
+    """Put a file or folder where an old one may be, which goes in any case; a file at no moment is not there."""
+    if not new.is_file() or old.is_dir():
+        _remove(old)
+    if new.exists():
+        new.replace(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

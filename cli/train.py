@@ -92,16 +92,16 @@ def command(
     }  # fmt: skip
     resolved = {title: group.pick(settings) for title, group in groups.items()}
     config = to_toml(ctx.command, {"Data": {"data": data, "from": source}, **resolved}, "for seqae train --config")
-    with fresh_run_folder(folder, overwrite=overwrite, resume=resume):
+    with fresh_run_folder(folder, overwrite=overwrite, resume=resume) as place:
         if source is not None and isinstance(judge, Detector):
             given = reread(session, judge, data, settings, to_train=True)
         else:
             given = read_from(session, data, settings)
         if not resume:
-            write_text(config, folder / CONFIG_NAME)  # before training, so that a killed run can be resumed
-        train(session, judge, given, data, settings, log_dir=folder, resume=resume, warm_start=source is not None)
-        write_text(config, folder / CONFIG_NAME)
-        written = keep(judge, folder)
+            write_text(config, place / CONFIG_NAME)  # before training, so that a killed run can be resumed
+        train(session, judge, given, data, settings, log_dir=place, resume=resume, warm_start=source is not None)
+        write_text(config, place / CONFIG_NAME)
+        written = folder / keep(judge, place).relative_to(place)
     for line in told(judge, name_of(data), given):
         session.say(line)
     session.say(f"  written to   {folder}: {', '.join(name for name in RUN_FILES if (folder / name).exists())}")

@@ -26,7 +26,7 @@ from seqae.anomaly.fusion import FUSIONS
 from seqae.anomaly.scoring import MODES, SCORERS
 from seqae.anomaly.thresholds.rules import THRESHOLDS
 from seqae.cli.main import COMMANDS, run
-from seqae.cli.output import replaced
+from seqae.cli.output import fresh_run_folder, replaced
 from seqae.errors import OptionError, SeqaeWarning, TrainingError
 from seqae.models import MODELS
 from seqae.nn.decoders import DECODERS
@@ -338,6 +338,33 @@ def test_a_run_is_replaced_only_when_asked_and_only_by_a_complete_one(fresh):
     assert after[Path("run/model.safetensors")] != before[Path("run/model.safetensors")]
     assert set(map(_kind, after)) == set(map(_kind, before))
     assert len(after) == len(before)  # nothing of the old run is left beside the new one
+
+
+def test_the_run_that_is_replaced_is_there_until_it_is(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "tensorboard").mkdir(parents=True)
+    for name in ("model.safetensors", "metrics.jsonl", "tensorboard/old", "notes.txt"):
+        (folder / name).write_text("old")
+    (folder / ".new").mkdir()  # of a run that was killed
+    (folder / ".new/last.safetensors").write_text("killed")
+    with fresh_run_folder(folder, overwrite=True) as place:
+        assert [path.name for path in place.iterdir()] == []
+        (place / "tensorboard").mkdir()
+        for name in ("model.safetensors", "last.safetensors", "tensorboard/new"):
+            (place / name).write_text("new")
+        assert (folder / "model.safetensors").read_text() == "old"
+    there = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    new = dict.fromkeys(("model.safetensors", "last.safetensors", "tensorboard/new"), "new")
+    assert there == new | {"notes.txt": "old"}
+
+    def broken_off():
+        with fresh_run_folder(folder, overwrite=True) as place:
+            (place / "last.safetensors").write_text("newer")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()} == there
 
 
 def _kind(path: Path) -> str:

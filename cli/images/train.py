@@ -86,12 +86,12 @@ def command(
     resolved = {"Model": NETWORK, "Training": TRAINING, "Images": SET}
     told = {title: group.pick(settings) for title, group in resolved.items()}
     config = to_toml(ctx.command, {"Data": {"data": data}, **told}, "for seqae train --config")
-    with fresh_run_folder(folder, overwrite=overwrite, resume=resume):
+    with fresh_run_folder(folder, overwrite=overwrite, resume=resume) as place:
         if not resume:
-            write_text(config, folder / CONFIG_NAME)
-        judge.fit(images, log_dir=folder, resume=resume, progress=session.progress, **TRAINING.pick(settings))
-        write_text(config, folder / CONFIG_NAME)
-        judge.save(folder / MODEL_NAME)
+            write_text(config, place / CONFIG_NAME)
+        judge.fit(images, log_dir=place, resume=resume, progress=session.progress, **TRAINING.pick(settings))
+        write_text(config, place / CONFIG_NAME)
+        judge.save(place / MODEL_NAME)
     for warned in (ctx.meta.get(UNUSED), None if judge.history["epochs"] else NO_EPOCH):
         if warned:
             warnings.warn(warned, SeqaeWarning, stacklevel=2)
