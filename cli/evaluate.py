@@ -179,9 +179,8 @@ def _measure(
         raise DataError(f"{table.name}: column {column!r} does not hold numbers. Name that of the scores.") from problem
     asked = slice(start, stop)
     if not len(scores[asked]):
-        raise OptionError(
-            f"{name} has {len(scores)} rows, and none from {start} to {stop}. Correct --from-row, --to-row."
-        )
+        asked_for = f"from {start or 0}" + ("" if stop is None else f" to {stop}")
+        raise OptionError(f"{name} has {len(scores)} rows, and none {asked_for}. Correct --from-row, --to-row.")
     origin = "option"
     if window is None:
         finite = scores[~np.isnan(scores)]

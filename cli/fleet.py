@@ -153,7 +153,7 @@ def load(path: Path, device: str) -> Detector | Fleet:
 def reread(session: Session, judge: Detector | Fleet, data: str | None, settings: Mapping[str, Any]) -> Series | Panel:
     """Read a table for trained models: as in their training, but for the options that are given now."""
     one = next(iter(judge.detectors.values())) if isinstance(judge, Fleet) else judge
-    return reading.reread(session, one, data, settings)
+    return reading.reread(session, one, data, settings, leave_out=isinstance(judge, Fleet))
 
 
 def pieces_of(

@@ -69,15 +69,15 @@ def reading_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_from(session: Session, data: str | None, settings: Mapping[str, Any]) -> Series | Panel:
     """Read a table, a folder of tables or stdin as the options say; where nothing is named, the bundled series."""
-    return _read(session, data, reading_of(settings))
+    return _read(session, data, reading_of(settings), leave_out=bool(settings.get("each")))
 
 
-def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Series | Panel:
+def _read(session: Session, data: str | None, reading: Mapping[str, Any], *, leave_out: bool = False) -> Series | Panel:
     if data is None and reading:
         names = ", ".join(sorted(reading))
         raise click.UsageError(f"options that read a table ({names}) were given, but no DATA. Name a file to read.")
     with _in_own_words():
-        given = BUNDLED[DEFAULT_DATA]() if data is None else read_table(data, **reading)
+        given = BUNDLED[DEFAULT_DATA]() if data is None else read_table(data, leave_out=leave_out, **reading)
     for series in as_panel(given):
         step = "" if series.step is None else f", one every {spell(series.step)}"
         inserted = 0 if series.present is None else int((~series.present).sum())
@@ -87,16 +87,17 @@ def _read(session: Session, data: str | None, reading: Mapping[str, Any]) -> Ser
             f"{missing:.1%} of the values of {', '.join(series.channels)} missing"
         )
         if inserted:
-            session.say(f"{series.name}: {inserted} steps of its time axis have no row; they count as missing.")
+            session.say(_gaps(series.name, inserted))
     return given
 
 
 def reread(
-    session: Session, detector: Detector, data: str | None, settings: Mapping[str, Any], *, to_train: bool = False
-) -> Series | Panel:
+    session: Session, detector: Detector, data: str | None, settings: Mapping[str, Any], *, to_train: bool = False,
+    leave_out: bool = False,
+) -> Series | Panel:  # fmt: skip
     """Read a table for a trained model: as in its training, but for the options that are given now.
 
-    to_train: whether labels are needed again.
+    to_train: whether labels are needed again. leave_out: what `read_table` does with files it cannot read.
     """
     given = reading_of(settings)
     if data is None:
@@ -106,12 +107,14 @@ def reread(
                 f"no DATA is named, and the model was trained on {', '.join(channels)}. Name a file to read."
             )
         return _read(session, None, given)
-    return _read(session, data, _rereading(detector, settings, to_train=to_train))
+    return _read(session, data, _rereading(detector, data, settings, to_train=to_train), leave_out=leave_out)
 
 
-def _rereading(detector: Detector, settings: Mapping[str, Any], *, to_train: bool = False) -> dict[str, Any]:
+def _rereading(detector: Detector, data: str, settings: Mapping[str, Any], *, to_train: bool = False) -> dict[str, Any]:
     """Return how to read a table for a trained model."""
     given, stored = reading_of(settings), dict(detector.reading)
+    if data != "-" and Path(data).is_dir():
+        stored.pop("id", None)  # what parted the series of one table: a folder has one in each file
     if "label" in stored and "label" not in given and not to_train:
         # New data need no labels; so that a column of them is no channel either, the channels are named.
         del stored["label"]
@@ -135,7 +138,7 @@ def pieces_of(
     """
     if data is None or chunk_rows == 0:
         return None
-    reading = _rereading(detector, settings)
+    reading = _rereading(detector, data, settings)
     if chunk_rows is None:
         asked, calibration = settings["threshold"], detector.calibration
         kind = THRESHOLDS[asked] if asked else None if calibration is None else type(calibration.threshold)
@@ -148,13 +151,22 @@ def pieces_of(
         pieces = read_csv_chunks(
             data, rows=chunk_rows or CHUNK_ROWS, step=None if step is None else step["text"], **reading
         )
-    return _series_of(pieces)
+    return _series_of(session, pieces)
 
 
-def _series_of(pieces: Iterator[Piece]) -> Iterator[Series]:
+def _series_of(session: Session, pieces: Iterator[Piece]) -> Iterator[Series]:
+    name, inserted = "", 0
     with _in_own_words():
         for piece in pieces:
+            name = piece.series.name
+            inserted += 0 if piece.series.present is None else int((~piece.series.present).sum())
             yield piece.series
+    if inserted:
+        session.say(_gaps(name, inserted))
+
+
+def _gaps(name: str, inserted: int) -> str:
+    return f"{name}: {inserted} steps of its time axis have no row; they count as missing."
 
 
 @contextlib.contextmanager

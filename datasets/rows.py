@@ -39,13 +39,16 @@ def shown_name(path: PathLike) -> str:
 
 
 def settled_delimiter(delimiter: str, decimal: str) -> str:
-    """Return the character that parts fields; OptionError where it or the decimal sign cannot be read."""
+    """Return the character that parts fields; OptionError where it or the decimal sign cannot be read.
+
+    Both may be the comma: numbers are in quotes then, or a row has more fields than the header, which is refused.
+    """
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-    usable = len(delimiter) == 1 and delimiter.isascii() and delimiter not in {'"', "\r", "\n", decimal}
+    usable = len(delimiter) == 1 and delimiter.isascii() and delimiter not in {'"', "\r", "\n", "."}
     if not usable or decimal not in {".", ","}:
         raise OptionError(
             f"--delimiter {delimiter!r} with --decimal {decimal!r} cannot be read. Use one character, such as ';', "
-            "and '.' or ',' for decimals, not the same for both."
+            "and '.' or ',' for decimals."
         )
     return delimiter
 

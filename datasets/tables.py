@@ -7,16 +7,17 @@ __all__ = ["read_csv", "read_parquet", "read_table"]
 import io
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import pandas as pd
 
 from seqae.datasets.chunks import in_pieces, read_csv_chunks
 from seqae.datasets.content import PathLike, content_of, text_of
 from seqae.datasets.rows import ENDINGS, listed, parse_rows, refuse_nameless, settled_delimiter, shown_name, stem
-from seqae.errors import DataError, OptionError, UserError
+from seqae.errors import DataError, OptionError, SeqaeWarning, UserError
 from seqae.series import Panel, Series, TableOptions, concatenated, from_table
 from seqae.timeaxis import Origin
 
@@ -122,10 +123,12 @@ def read_parquet(
     return panel[0] if id is None else panel
 
 
-def read_table(path: PathLike, **options: Any) -> Series | Panel:
+def read_table(path: PathLike, *, leave_out: bool = False, **options: Any) -> Series | Panel:
     """Read a file by its ending (.parquet, .pq and .tsv, otherwise CSV), or a folder as a panel of one series per file.
 
     Options as in read_csv. The files of a folder must have the same columns; series are called as the files' stems.
+    leave_out: files of a folder that cannot be read, or have other channels than most, are named in a SeqaeWarning and
+    left out, unless that leaves none.
     """
     where = Path(path)
     if os.fspath(path) == "-" or not where.is_dir():
@@ -135,7 +138,29 @@ def read_table(path: PathLike, **options: Any) -> Series | Panel:
     files = sorted(file for file in where.iterdir() if file.name.lower().endswith(ENDINGS) and file.name[0] != ".")
     if not files:
         raise DataError(f"{where.name} is a folder without data. Give one with files that end in {', '.join(ENDINGS)}.")
-    return Panel(one for file in files for one in [_read_file(file, options)] if isinstance(one, Series))
+    return Panel(_readable(files, options) if leave_out else (cast(Series, _read_file(one, options)) for one in files))
+
+
+def _readable(files: Sequence[Path], options: dict[str, Any]) -> list[Series]:
+    """Return the series of the files that can be read and have the channels of most; SeqaeWarning for each other."""
+    read: dict[Path, Series] = {}
+    wrong: dict[Path, Exception] = {}
+    for file in files:
+        try:
+            read[file] = cast(Series, _read_file(file, options))
+        except UserError as problem:
+            wrong[file] = problem
+    if not read:
+        raise next(iter(wrong.values()))
+    usual, _ = Counter(frozenset(series.channels) for series in read.values()).most_common(1)[0]
+    for file, series in read.items():
+        if set(series.channels) != usual:
+            wrong[file] = DataError(
+                f"{file.name} has the channels {', '.join(series.channels)}; most have {', '.join(sorted(usual))}."
+            )
+    for why in wrong.values():
+        warnings.warn(f"left out: {why}", SeqaeWarning, stacklevel=4)
+    return [series for file, series in read.items() if file not in wrong]
 
 
 def _read_file(path: PathLike, options: dict[str, Any]) -> Series | Panel:

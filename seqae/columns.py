@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import re
+import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from seqae.errors import DataError, OptionError, SeqaeWarning, choose
 from seqae.timeaxis import Origin, find_time, looks_like_time, read_stamps
 
 _LARGEST = float(np.finfo(np.float32).max)
+_WORDS = 3
+"""Different words amid numbers up to which they are taken for those of a missing value."""
 GRID_OPTIONS = ("tz", "order", "duplicates", "irregular", "resample")
 
 
@@ -244,6 +247,8 @@ def _unclaimed(frame: pd.DataFrame, roles: dict[str, list[str]], origin: Origin)
             if name not in frame.columns:
                 there = ", ".join(frame.columns)
                 raise DataError(f"{origin.name} has no column {name!r}. Correct {option}; the columns are {there}.")
+            if taken.get(name) == option:
+                raise OptionError(f"{option} names {name!r} twice. Name it once.")
             if name in taken:
                 raise OptionError(f"Column {name!r} is given to both {taken[name]} and {option}. Use one of them.")
             taken[name] = option
@@ -260,24 +265,27 @@ def _values(
             f"{origin.name} has no column left to be a channel. Name one of {', '.join(frame.columns)} with --columns."
         )
     values = np.empty((len(frame), len(channels)), dtype=np.float32)
-    wrong: dict[str, int] = {}
+    wrong: dict[str, tuple[int, list[str]]] = {}
     for at, name in enumerate(channels):
         column = codes.without_words(frame[name])
         numbers = column if is_numeric_dtype(column.dtype) else pd.to_numeric(column.astype(object), errors="coerce")
         no_number = is_datetime64_any_dtype(column.dtype) or is_complex_dtype(column.dtype)
         text = (numbers.isna() & column.notna()).to_numpy() | no_number
         if text.any():
-            wrong[name] = int(text.argmax())
+            words = [] if text.all() or no_number else column[text].astype(str).unique().tolist()
+            wrong[name] = int(text.argmax()), words
             continue
         double = _finite(codes.without_numbers(numbers), origin)
         ranges.add(double, name)
         values[:, at] = double
     if wrong:
-        name, row = next(iter(wrong.items()))
+        name, (row, words) = next(iter(wrong.items()))
         held = str(frame[name].iloc[row])
         cure = f"--drop {','.join(wrong)}, --covariates {','.join(wrong)}, or name the channels with --columns"
         if re.fullmatch(r"[+-]?\d*,\d+", held):
             cure = f"--decimal ',', or {cure}"
+        elif 0 < len(words) <= _WORDS and not any("," in word for word in words):
+            cure = f"--na-values {shlex.quote(','.join(words))} if that means a missing value, or {cure}"
         if stamps is not None and re.match(r"\d{1,2}:\d\d", held):
             cure = f"--time {stamps.name}+{name} if it is the time of day, or {cure}"
         raise DataError(

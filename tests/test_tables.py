@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from seqae.datasets.tables import read_csv, read_parquet, read_table
-from seqae.errors import DataError, OptionError, TimeAxisError
+from seqae.errors import DataError, OptionError, SeqaeWarning, TimeAxisError
 from seqae.series import Panel, Series
 
 DATA = Path(os.environ.get("SEQAE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -49,6 +49,7 @@ def write(tmp_path):
         ("v\r\n1\r\n\r\n3\r\n\r\n", {}, [[1], [np.nan], [3]]),
         ('v\n1\n""\n3\n', {}, [[1], [np.nan], [3]]),
         ("a;b\n1,5;2\n", {"delimiter": ";", "decimal": ","}, [[1.5, 2]]),
+        ('a,b\n"1,5","-2,25"\n"3,0","4"\n', {"delimiter": ",", "decimal": ","}, [[1.5, -2.25], [3, 4]]),
         ("a\tb\n1\t2\n", {"delimiter": "tab"}, [[1, 2]]),
         ("a\tb\n1\t2\n\t\n\n3\t\n", {"delimiter": "tab"}, [[1, 2], [np.nan, np.nan], [3, np.nan]]),
         ("a|b\n1e3|-.5\n", {"delimiter": "|"}, [[1000, -0.5]]),
@@ -168,7 +169,7 @@ REFUSED = {
     "long line in one column": ("a\n1\n3,4\n", {}, DataError, "line 3 has 2 fields, the header has 1"),
     "short quoted line": ('a,b\n"1\n0",2\n3\n', {}, DataError, "line 4 has 1 fields"),
     "open quote": ('a,b\n1,"2\n3,4\n', {}, DataError, "from line 2 on.*quotes"),
-    "text": ("a,b\n1,2\nx,4\n", {}, DataError, "column 'a' holds 'x' in line 3, not a number. Use --drop a"),
+    "text": ("a,b\n1,2\nx,4\n", {}, DataError, "column 'a' holds 'x' in line 3, not a number. Use --na-values x .*--drop a"),
     "text after blanks": ("\na,b\n\n1,2\n\nx,4\n", {}, DataError, "'x' in line 6"),
     "text after breaks": ('a,n\n1,"x\ny\nz"\nq,w\n', {"drop": "n"}, DataError, "'q' in line 5"),
     "text after empty fields": ("a\tb\n\t\nx\t2\n", {"delimiter": "tab"}, DataError, "'x' in line 3"),
@@ -204,7 +205,10 @@ REFUSED = {
     "gzip cut short": (gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], {}, DataError, "cut short or damaged"),
     "gzip damaged": (b"\x1f\x8b nothing", {}, DataError, "cut short or damaged"),
     "delimiter": ("a,b\n1,2\n", {"delimiter": ";;"}, OptionError, "Use one character"),
-    "decimal": ("a,b\n1,2\n", {"decimal": ","}, OptionError, "not the same for both"),
+    "decimal": ("a,b\n1,2\n", {"decimal": "'"}, OptionError, "'.' or ',' for decimals"),
+    "decimal commas without quotes": ("a,b\n1,5,2\n", {"decimal": ","}, DataError, "line 2 has 3 fields"),
+    "words amid numbers": ("a,b\n1,2\n1,off\n", {}, DataError, "--na-values off if that means a missing value"),
+    "a column twice": ("a,b\n1,2\n", {"columns": "a,a"}, OptionError, "--columns names 'a' twice"),
 }
 
 
@@ -222,6 +226,7 @@ def test_refusals_say_where_and_what_to_do(write, case):
     [
         ("a;b\n1;2\n", {"delimiter": ";"}, [[1, 2]]),
         ("a;b\n1,5;2\n", {"delimiter": ";", "decimal": ","}, [[1.5, 2]]),
+        ('a,b\n"1,5","-2,25"\n"3,0","4"\n', {"delimiter": ",", "decimal": ","}, [[1.5, -2.25], [3, 4]]),
         ("a,b\n1,2\nx,4\n", {"drop": "a"}, [[2], [4]]),
         ("a,b\n1,2\nx,4\n", {"covariates": "a"}, [[2], [4]]),
         ("ts,v\n1609459200,1\n", {"time": "ts", "time_unit": "s"}, [[1]]),
@@ -294,6 +299,26 @@ def test_a_folder_is_a_panel(write, tmp_path):
     write("time,a,b\n2020-01-01,x,6\n", "other.csv")
     with pytest.raises(DataError, match=r"other.csv: column 'a' holds 'x' in line 2"):
         read_table(tmp_path)
+
+
+def test_files_of_a_folder_that_cannot_be_read_are_left_out_where_asked(tmp_path):
+    for name, text in {
+        "a": "x,y\n1,2\n", "b": "y,x\n3,4\n", "broken": "x,y\n1\n", "empty": "", "other": "x,z\n1,2\n"
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.csv").write_text(text)
+    with pytest.raises(DataError, match=r"^broken\.csv: line 2 has 1 fields"):
+        read_table(tmp_path)
+    with pytest.warns(SeqaeWarning) as told:
+        panel = read_table(tmp_path, leave_out=True)
+    assert (panel.names, panel.channels) == (("a", "b"), ("x", "y"))
+    assert panel["b"].values.tolist() == [[4, 3]]
+    assert [str(one.message).split()[:3] for one in told] == [
+        ["left", "out:", "broken.csv:"], ["left", "out:", "empty.csv"], ["left", "out:", "other.csv"]
+    ]  # fmt: skip
+    for name in ("a", "b", "other"):
+        (tmp_path / f"{name}.csv").unlink()
+    with pytest.raises(DataError, match=r"^broken\.csv: line 2"):
+        read_table(tmp_path, leave_out=True)
 
 
 def test_parquet_reads_as_csv_does(tmp_path):

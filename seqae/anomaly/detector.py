@@ -324,7 +324,7 @@ class Detector:
     def _read(self, data: Any) -> Given:
         given = read_given(data, self.preparation.conditions.columns, self.preparation.channels)
         if given.single:
-            require_rows(given.panel, self.window, "Give more rows, or train with --window {rows} or less.")
+            require_rows(given.panel, self.window, "Give as many, or train with a smaller --window.")
         self.preparation.check_step(given.panel)
         return given
 

@@ -168,8 +168,9 @@ def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: floa
             f"validation={validation:g} and calibration={calibration:g} are shares of the training rows: "
             "give numbers from 0 that sum to less than 1."
         )
-    require_rows(panel, window, "Use --window {rows} or less.")
     wanted = 1 + sum(share > 0 for share in shares)
+    longest = max(map(len, panel)) // wanted
+    require_rows(panel, window, f"Use --window {longest} or less." if longest > 1 else "Give more rows.")
     if any(len(series) >= wanted * window for series in panel):
         pieces: list[list[Series]] = [[], [], []]
         for series in panel:
@@ -180,11 +181,12 @@ def cut(panel: Panel, window: int, *, validation: float = 0.1, calibration: floa
     elif len(panel) >= wanted:
         pieces = [list(panel)[low:high] for low, high in _bounds(len(panel), shares, 1)]
     else:
-        longest = max(panel, key=len)
-        most = len(longest) // wanted
-        cure = f"Use --window {most} or less, --validation 0 or --calibration 0." if most > 1 else "Give more rows."
+        one = max(panel, key=len)
+        cure = "Give more rows."
+        if longest > 1:
+            cure = f"Use --window {longest} or less, --validation 0 or --calibration 0."
         raise DataError(
-            f"{longest.name} has {len(longest)} rows; {wanted} parts (fit, validation, calibration) of window={window} "
+            f"{one.name} has {len(one)} rows; {wanted} parts (fit, validation, calibration) of window={window} "
             f"need {wanted * window}. {cure}"
         )
     fit, *others = (Panel(piece) if piece else None for piece in pieces)

@@ -178,7 +178,8 @@ class _Loop:
             if retries_left:
                 warnings.warn(f"{where}: undone, and tried again at half of it.", SeqaeWarning, stacklevel=4)
         raise TrainingError(
-            f"{where}, nor at {RETRIES} higher ones. Look for extreme values in the data, or try --scaling robust."
+            f"{where}, nor at {RETRIES} higher ones. Use a smaller --learning-rate, look for extreme values in the "
+            "data, or try --scaling robust."
         )
 
     def attempt(self, rate: float, halt: Halt) -> Record | None:

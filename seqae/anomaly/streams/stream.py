@@ -243,8 +243,8 @@ class Stream:
             return self._unobserved(seen)
         with torch.inference_mode():
             x = torch.from_numpy(rows).repeat(TOGETHER, 1, 1).to(self._device)
-            condition = torch.from_numpy(conditions).repeat(TOGETHER, 1, 1).to(self._device)
-            condition = condition if conditions.shape[1] else None
+            known = torch.from_numpy(conditions).repeat(TOGETHER, 1, 1).to(self._device)
+            condition = known if conditions.shape[1] else None
             batch = Batch(x.nan_to_num(0.0), ~x.isnan(), condition)
             if not enough_observed(batch, self.preparation.min_observed)[0].item():
                 return self._unobserved(seen)
