@@ -169,7 +169,7 @@ REFUSED = {
     "long line in one column": ("a\n1\n3,4\n", {}, DataError, "line 3 has 2 fields, the header has 1"),
     "short quoted line": ('a,b\n"1\n0",2\n3\n', {}, DataError, "line 4 has 1 fields"),
     "open quote": ('a,b\n1,"2\n3,4\n', {}, DataError, "from line 2 on.*quotes"),
-    "text": ("a,b\n1,2\nx,4\n", {}, DataError, "column 'a' holds 'x' in line 3, not a number. Use --na-values x .*--drop a"),
+    "text": ("a,b\n1,2\nx,4\n", {}, DataError, "'x' in line 3, not a number. Use --na-values x .*--drop a"),
     "text after blanks": ("\na,b\n\n1,2\n\nx,4\n", {}, DataError, "'x' in line 6"),
     "text after breaks": ('a,n\n1,"x\ny\nz"\nq,w\n', {"drop": "n"}, DataError, "'q' in line 5"),
     "text after empty fields": ("a\tb\n\t\nx\t2\n", {"delimiter": "tab"}, DataError, "'x' in line 3"),
