@@ -315,9 +315,9 @@ def test_cut_by_whole_series_where_all_are_too_short():
 @pytest.mark.parametrize(
     ("rows", "shares", "words"),
     [
-        ([15], {}, r"pump has 15 rows; window=20 needs at least 20\. Use --window 15 or less\."),
+        ([15], {}, r"pump has 15 rows; window=20 needs at least 20\. Use --window 5 or less\."),
         ([1], {}, r"pump has 1 row; window=20 needs"),
-        ([15, 12], {}, r"pump has 15 rows; window=20 needs at least 20\. Use --window 15 or less\."),
+        ([15, 12], {}, r"pump has 15 rows; window=20 needs at least 20\. Use --window 5 or less\."),
         ([50], {}, r"pump has 50 rows; 3 parts .* of window=20 need 60\. Use --window 16 or less, --validation 0"),
         ([30, 90], {"validation": 0}, None),
         ([30, 50], {}, r"other 1 has 50 rows; 3 parts"),
@@ -337,10 +337,8 @@ def test_what_cannot_be_cut_is_refused_with_the_cure(rows, shares, words):
 def test_too_short_to_fit_or_to_score(fitted):
     with pytest.raises(DataError) as told:
         seqae.Detector(window=128).fit(series(90))
-    assert str(told.value) == "pump.csv has 90 rows; window=128 needs at least 128. Use --window 90 or less."
-    with pytest.raises(
-        DataError, match=r"^pump.csv has 12 rows; window=20 needs at least 20\. Give more rows, or train"
-    ):
+    assert str(told.value) == "pump.csv has 90 rows; window=128 needs at least 128. Use --window 30 or less."
+    with pytest.raises(DataError, match=r"^pump.csv has 12 rows; window=20 needs at least 20\. Give as many, or train"):
         fitted.score(series(12))
 
 

@@ -118,7 +118,7 @@ def test_a_series_that_cannot_be_trained_on_is_named_and_stops_no_other(fleet):
         other = Fleet(**OPTIONS).fit(broken(), **SHORT)
     assert list(other.detectors) == ["north", "east"]
     assert list(other.failures) == ["short", "empty"]
-    assert other.failures["short"] == "short has 5 rows; window=8 needs at least 8. Use --window 5 or less."
+    assert other.failures["short"] == "short has 5 rows; window=8 needs at least 8. Give more rows."
     assert "every value of x, y is missing" in other.failures["empty"]
     (text,) = {str(one.message) for one in said}
     assert text.startswith("no model for 2 of 4 series. short has 5 rows; window=8")
@@ -419,5 +419,5 @@ def test_processes_give_the_same_fleet(fleet):
     with pytest.warns(SeqaeWarning, match="no model for 1 of 4 series"):
         apart = Fleet(**OPTIONS).fit(data, jobs=2, **SHORT)
     assert list(apart.detectors) == list(fleet.detectors)
-    assert apart.failures == {"short": "short has 5 rows; window=8 needs at least 8. Use --window 5 or less."}
+    assert apart.failures == {"short": "short has 5 rows; window=8 needs at least 8. Give more rows."}
     same_scores(apart, fleet)
