@@ -412,6 +412,8 @@ def test_scores_go_to_stdout_as_csv_or_json_and_messages_to_stderr(program):
     text = program("score", "runs/pump", "today.csv")
     assert program.stderr.startswith("today: 7 steps of its time axis have no row")
     assert program.stderr.count("\n") == 2
+    assert program("score", "runs/pump", "today.csv", "--chunk-rows", "50") == text
+    assert program.stderr.startswith("today: 7 steps of its time axis have no row")
     rows = json.loads(program("score", "runs/pump", "today.csv", "--json"))
     csv = table(text)
     assert [row["timestamp"] for row in rows] == csv["timestamp"].tolist()
@@ -503,6 +505,10 @@ def test_many_series_stand_one_after_the_other(fresh):
     alone.to_csv(fresh.folder / "d.csv", index=False)
     one = table(fresh("score", "run", "d.csv"))
     np.testing.assert_allclose(one["score"], scores.loc[scores["series"] == "d", "score"], rtol=1e-5)
+    (fresh.folder / "apart").mkdir()  # a folder has a series in each file, whatever parted those of the training table
+    for name, part in zip("abcde", parts, strict=True):
+        part.drop(columns="machine").to_csv(fresh.folder / "apart" / f"{name}.csv", index=False)
+    pd.testing.assert_frame_equal(table(fresh("score", "run", "apart")), scores)
     latents = table(fresh("encode", "run", "machines.csv"))
     assert latents["series"].unique().tolist() == list("abcde")
     fresh("plot", "run", "machines.csv", "-o", "x.png", code=2)

@@ -330,7 +330,7 @@ def test_series_go_by_another_column(panel, capsys):
         ("scores.csv --labels today.csv", "no column that looks like labels"),
         ("scores.csv --labels labels.csv --label-column x", "no column 'x'"),
         ("scores.csv --labels labels.csv --key x", "no key 'x'"),
-        ("scores.csv --labels labels.csv --from-row 600", "none from 600"),
+        ("scores.csv --labels labels.csv --from-row 600", "none from 600. Correct"),
         ("scores.csv --labels labels.csv --id pump", "no column 'pump' for --id"),
         ("scores.csv --labels short.csv", "no row for 500 of 600"),
         ("scores.csv --labels short.csv --no-time", "100 rows for 600 scores"),

@@ -185,11 +185,17 @@ def test_a_series_that_fails_is_named_and_the_others_are_trained(program):
     (program.folder / "mixed").mkdir()
     pump(1).to_csv(program.folder / "mixed" / "long.csv", index=False)
     pump(2, 5).to_csv(program.folder / "mixed" / "short.csv", index=False)
+    (program.folder / "mixed" / "empty.csv").touch()
     told = json.loads(program("train", "mixed", "--each", *QUICK, "--json", "-o", "runs/mixed"))
+    assert "left out: empty.csv is empty" in program.stderr
     assert "no model for 1 of 2 series. short has 5 rows; window=8 needs at least 8" in program.stderr
     assert "  no model     1 series: short" in program.stderr
     assert list(told["series"]) == ["long"]
     assert told["failures"]["short"].startswith("short has 5 rows")
+    assert len(pd.read_csv(io.StringIO(program("score", "runs/mixed", "mixed"))).query("series == 'long'")) == 200
+    assert "left out: empty.csv is empty" in program.stderr
+    program("train", "mixed", *QUICK, "-o", "runs/one", code=2)  # one model of all: a file that is none is no detail
+    assert "empty.csv is empty" in program.stderr
     (program.folder / "mixed" / "long.csv").unlink()
     program("train", "mixed", "--each", *QUICK, "-o", "runs/none", code=2)
     assert "none of the 1 series could be trained on" in program.stderr
